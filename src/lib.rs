@@ -1,0 +1,28 @@
+//! Granary gives every customer of a SaaS product their own silo.
+//!
+//! This file is the map. A `Tenant` becomes a silo in one pass through one pipeline:
+//!
+//! ```text
+//! Tenant ─observe→ Observed ─validate→ ValidTenant ─plan→ Plan ─execute→ Executed ─assess→ Status ─publish→ API server
+//!         (reads)            (pure)                (pure)        (writes)           (pure)          (writes)
+//! ```
+//!
+//! | module        | what it holds                                                              | may use                    |
+//! |---------------|----------------------------------------------------------------------------|----------------------------|
+//! | [`api`]       | `Tenant` and `Plan` resources, their rules, conditions and names            | nothing of ours            |
+//! | [`resources`] | one pure builder per Kubernetes kind of a silo                              | `api`                      |
+//! | [`pki`]       | a silo's certificate authority and leaf certificates                        | `api`                      |
+//! | [`control`]   | the operator: the pipeline above, watches, leader election                  | all but `cli`              |
+//! | [`agent`]     | PID 1 of a database pod: initialise, supervise, report                      | `telemetry`                |
+//! | [`cli`]       | one file per command, printer, exit codes                                   | all                        |
+//! | [`telemetry`] | logs, metrics, health endpoints                                             | nothing of ours            |
+//! | [`config`]    | the operator's settings, read once                                          | nothing of ours            |
+
+pub mod agent;
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod pki;
+pub mod resources;
+pub mod telemetry;

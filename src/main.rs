@@ -1,0 +1,7 @@
+//! The `granary` binary: parse, run, exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    granary::cli::main()
+}
