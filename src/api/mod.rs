@@ -1,1 +1,28 @@
-//! Placeholder.
+//! The resources of group `granary.dev`, their rules, conditions and names.
+//!
+//! The Rust types are the source: the CRDs in `charts/granary` are generated from them.
+
+pub mod condition;
+pub mod names;
+pub mod plan;
+pub mod tenant;
+
+pub use condition::{Condition, ConditionStatus, ConditionType};
+pub use names::{Release, SiloName};
+pub use plan::{Plan, PlanSpec};
+pub use tenant::{Environment, Phase, Tenant, TenantSpec, TenantState, TenantStatus};
+
+/// API group of every Granary resource.
+pub const GROUP: &str = "granary.dev";
+
+/// Label on every object of a silo: the tenant's UID. Watches select on it.
+pub const LABEL_TENANT_UID: &str = "granary.dev/tenant-uid";
+
+/// Label on every object of a silo: the tenant's name, for people. Never used to decide ownership.
+pub const LABEL_TENANT: &str = "granary.dev/tenant";
+
+/// Finalizer on a `Tenant`: its silo is removed before the resource goes.
+pub const FINALIZER: &str = "granary.dev/silo";
+
+/// Field manager of every server-side apply.
+pub const FIELD_MANAGER: &str = "granary";

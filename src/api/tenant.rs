@@ -1,0 +1,167 @@
+//! `Tenant`: a customer, and the intent for their silo.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::condition::Condition;
+
+/// A customer. Granary builds one silo for each: a namespace with a dedicated PostgreSQL database, app
+/// containers and a subdomain. The name is the subdomain label.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[kube(
+    group = "granary.dev",
+    version = "v1alpha1",
+    kind = "Tenant",
+    plural = "tenants",
+    shortname = "tnt",
+    category = "granary",
+    status = "TenantStatus",
+    derive = "PartialEq",
+    cel
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TenantSpec {
+    /// The customer's name as people write it; shown in the app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// Name of the `Plan` that sizes the silo.
+    pub plan: String,
+    /// What the silo is for. Environments never share a silo.
+    #[serde(default)]
+    pub environment: Environment,
+    /// First administrator of the app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// The app to run; what is left out comes from the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<TenantApp>,
+    /// Custom domains. Recorded now, served once domain verification exists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<String>,
+    /// What the tenant should be: running, suspended (pods gone, volume kept), or offboarded.
+    #[serde(default)]
+    pub state: TenantState,
+    /// While true, an `Active` tenant cannot be deleted.
+    #[serde(default = "yes")]
+    pub deletion_protection: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// First administrator of the app.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Owner {
+    /// Email address of the first administrator.
+    pub email: String,
+}
+
+/// The tenant's app; what is left out comes from the plan.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TenantApp {
+    /// Image by digest (`name@sha256:…`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Number of app pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+}
+
+/// What a silo is for.
+#[derive(
+    schemars::JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Environment {
+    /// Real customers.
+    #[default]
+    Production,
+    /// Rehearsal.
+    Staging,
+    /// Work in progress.
+    Development,
+}
+
+/// What a tenant should be.
+#[derive(
+    schemars::JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq,
+)]
+pub enum TenantState {
+    /// Running.
+    #[default]
+    Active,
+    /// Pods gone, volume kept; the subdomain answers 503.
+    Suspended,
+    /// On the way out; access is cut and deletion is allowed.
+    Offboarded,
+}
+
+/// Where a tenant is.
+#[derive(
+    schemars::JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq, Hash,
+)]
+pub enum Phase {
+    /// Not looked at yet.
+    #[default]
+    Pending,
+    /// The silo is being built.
+    Provisioning,
+    /// The tenant's page answers through the gateway.
+    Ready,
+    /// It was ready and is not any more; the conditions say why.
+    Degraded,
+    /// Pods gone, volume kept.
+    Suspended,
+    /// Access is cut; waiting for deletion.
+    Offboarded,
+    /// The silo is being removed.
+    Deleting,
+    /// The spec cannot be carried out as it is; the `Ready` condition says what to change.
+    Rejected,
+}
+
+/// What the operator last saw and did.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct TenantStatus {
+    /// One word for people; the conditions are the truth.
+    #[serde(default)]
+    pub phase: Phase,
+    /// Generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The silo's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Where the tenant's people go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The release that serves: the first eight hex digits of the SHA-256 of the image reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// What the database reported of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseStatus>,
+    /// When the next certificate has to be renewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates_renew_at: Option<Time>,
+    /// Conditions, each with the generation it was observed at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// What a silo's database reported of itself.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseStatus {
+    /// PostgreSQL's version, for example `17.11`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Size of the database in bytes when it was last looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<i64>,
+}
