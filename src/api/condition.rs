@@ -19,6 +19,7 @@ pub struct Condition {
     /// Generation of the spec it was observed at.
     pub observed_generation: i64,
     /// When the status last changed.
+    #[schemars(schema_with = "date_time")]
     pub last_transition_time: Time,
 }
 
@@ -64,4 +65,9 @@ pub enum ConditionStatus {
     False,
     /// It could not be found out, which is never the same as "no".
     Unknown,
+}
+
+/// The schema of a point in time, as Kubernetes has it: RFC 3339.
+pub(super) fn date_time(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "string", "format": "date-time"})
 }

@@ -148,6 +148,7 @@ pub struct TenantStatus {
     pub database: Option<DatabaseStatus>,
     /// When the next certificate has to be renewed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::condition::date_time")]
     pub certificates_renew_at: Option<Time>,
     /// Conditions, each with the generation it was observed at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
