@@ -3,11 +3,15 @@
 //! The Rust types are the source: the CRDs in `charts/granary` are generated from them.
 
 pub mod condition;
+mod crd;
 pub mod names;
 pub mod plan;
+pub mod reserved;
+mod rules;
 pub mod tenant;
 
 pub use condition::{Condition, ConditionStatus, ConditionType};
+pub use crd::{crds, crds_yaml};
 pub use names::{Release, SiloName};
 pub use plan::{Plan, PlanSpec};
 pub use tenant::{Environment, Phase, Tenant, TenantSpec, TenantState, TenantStatus};

@@ -3,7 +3,9 @@
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-/// A size and a policy. Tenants name a plan; changing a plan changes the silos of all its tenants.
+use super::rules;
+
+/// The sizes and the policy.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[kube(
     group = "granary.dev",
@@ -12,9 +14,18 @@ use serde::{Deserialize, Serialize};
     plural = "plans",
     category = "granary",
     derive = "PartialEq",
+    doc = "A size and a policy that tenants share. Changing a plan changes the silos of all its tenants.",
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".spec.app.replicas", description = "App pods of a tenant that asks for no other number."),
+    printcolumn(name = "DB-CPU", type_ = "string", json_path = ".spec.database.cpu", description = "CPU limit of the database."),
+    printcolumn(name = "DB-Memory", type_ = "string", json_path = ".spec.database.memory", description = "Memory limit of the database."),
+    printcolumn(name = "Storage", type_ = "string", json_path = ".spec.database.storage", description = "Size of the database's volume."),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the plan was made."),
+    printcolumn(name = "Connections", type_ = "integer", json_path = ".spec.database.connections", priority = 1, description = "Connections the database accepts."),
+    printcolumn(name = "Image", type_ = "string", json_path = ".spec.app.image", priority = 1, description = "Image of tenants that name no other."),
+    validation = rules::plan_name(),
     cel
 )]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct PlanSpec {
     /// Sizes of the app.
     pub app: PlanApp,
@@ -27,41 +38,61 @@ pub struct PlanSpec {
 
 /// Sizes of the app.
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct PlanApp {
     /// Image by digest (`name@sha256:…`) for tenants that name none.
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = rules::image())]
     pub image: String,
-    /// Number of app pods for tenants that name none.
+    /// Number of app pods, 1 to 20, for tenants that name none.
+    #[schemars(range(min = 1, max = 20))]
     pub replicas: i32,
-    /// CPU limit of one app pod, as a Kubernetes quantity in millicores (`500m`).
+    /// CPU limit of one app pod in millicores (`500m`).
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(validation = rules::cpu())]
     pub cpu: String,
     /// Memory limit of one app pod (`128Mi`).
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(validation = rules::memory("16Mi"))]
     pub memory: String,
 }
 
 /// Sizes of the database.
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = rules::storage_class_stays())]
+#[serde(rename_all = "camelCase")]
 pub struct PlanDatabase {
-    /// CPU limit of the database pod, in millicores (`1000m`).
+    /// CPU limit of the database pod in millicores (`1000m`).
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(validation = rules::cpu())]
     pub cpu: String,
     /// Memory limit of the database pod (`256Mi`).
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(validation = rules::memory("64Mi"))]
     pub memory: String,
-    /// Size of the volume (`1Gi`). Can be raised, never lowered.
+    /// Size of the volume (`1Gi`). It can be raised, never lowered.
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(validation = rules::storage(), validation = rules::grows())]
     pub storage: String,
-    /// Storage class of the volume; the cluster's default when left out.
+    /// Storage class of the volume; the cluster's default when left out. It cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::storage_class())]
     pub storage_class_name: Option<String>,
-    /// `max_connections` of PostgreSQL.
+    /// `max_connections` of PostgreSQL, 10 to 1000.
+    #[schemars(range(min = 10, max = 1000))]
     pub connections: i32,
 }
 
 /// Backup policy.
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct PlanBackup {
-    /// When a full backup is taken: a cron line of five fields, UTC.
+    /// When a full backup is taken: a cron line of five fields in numbers, UTC (`30 2 * * *`).
+    #[schemars(length(min = 9, max = 100))]
+    #[x_kube(validation = rules::schedule(), validation = rules::schedule_ranges())]
     pub schedule: String,
-    /// How many days backups are kept.
+    /// How many days backups are kept, 1 to 3650.
+    #[schemars(range(min = 1, max = 3650))]
     pub retention_days: i32,
 }

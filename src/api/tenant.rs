@@ -5,9 +5,9 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
+use super::rules;
 
-/// A customer. Granary builds one silo for each: a namespace with a dedicated PostgreSQL database, app
-/// containers and a subdomain. The name is the subdomain label.
+/// What a customer gets: the plan, the app, the environment, and whether they are served at all.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[kube(
     group = "granary.dev",
@@ -18,17 +18,36 @@ use super::condition::Condition;
     category = "granary",
     status = "TenantStatus",
     derive = "PartialEq",
+    doc = "A customer. Granary builds one silo for each: a namespace with a dedicated PostgreSQL database, app containers and a subdomain. The name is the subdomain.",
+    printcolumn(name = "Plan", type_ = "string", json_path = ".spec.plan", description = "The plan that sizes the silo."),
+    printcolumn(name = "Env", type_ = "string", json_path = ".spec.environment", description = "What the silo is for."),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Where the tenant is."),
+    printcolumn(name = "URL", type_ = "string", json_path = ".status.url", description = "Where the tenant's people go."),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the tenant was made."),
+    printcolumn(name = "DB", type_ = "string", json_path = ".status.database.version", priority = 1, description = "Version of the database."),
+    printcolumn(name = "Release", type_ = "string", json_path = ".status.release", priority = 1, description = "The release of the app that serves."),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1, description = "Why the tenant is ready, or is not."),
+    validation = rules::tenant_name(),
     cel
 )]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct TenantSpec {
-    /// The customer's name as people write it; shown in the app.
+    /// The customer's name as people write it; shown in the app. One line of at most 100 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100))]
+    #[x_kube(
+        validation = rules::single_line(),
+        validation = rules::trimmed(),
+        validation = rules::no_expansion(),
+    )]
     pub display_name: Option<String>,
-    /// Name of the `Plan` that sizes the silo.
+    /// Name of the `Plan` that sizes the silo. It must exist when the tenant is applied.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::plan_reference())]
     pub plan: String,
-    /// What the silo is for. Environments never share a silo.
+    /// What the silo is for. It cannot be changed: environments never share a silo.
     #[serde(default)]
+    #[x_kube(validation = rules::immutable("environments never share a silo; onboard another tenant"))]
     pub environment: Environment,
     /// First administrator of the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,13 +55,16 @@ pub struct TenantSpec {
     /// The app to run; what is left out comes from the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<TenantApp>,
-    /// Custom domains. Recorded now, served once domain verification exists.
+    /// Custom domains, at most 20, in lower case, without duplicates; an internationalised name in its `xn--`
+    /// form. Recorded now, served once domain verification exists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), inner(length(min = 1, max = 253)))]
+    #[x_kube(merge_strategy = ListMerge::Set, validation = rules::domains())]
     pub domains: Vec<String>,
     /// What the tenant should be: running, suspended (pods gone, volume kept), or offboarded.
     #[serde(default)]
     pub state: TenantState,
-    /// While true, an `Active` tenant cannot be deleted.
+    /// While true, an `Active` tenant cannot be deleted; `granary offboard NAME` is the way out.
     #[serde(default = "yes")]
     pub deletion_protection: bool,
 }
@@ -53,21 +75,26 @@ const fn yes() -> bool {
 
 /// First administrator of the app.
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Owner {
     /// Email address of the first administrator.
+    #[schemars(length(min = 3, max = 254))]
+    #[x_kube(validation = rules::email())]
     pub email: String,
 }
 
 /// The tenant's app; what is left out comes from the plan.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct TenantApp {
     /// Image by digest (`name@sha256:…`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = rules::image())]
     pub image: Option<String>,
-    /// Number of app pods.
+    /// Number of app pods, 1 to 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 20))]
     pub replicas: Option<i32>,
 }
 
@@ -152,6 +179,7 @@ pub struct TenantStatus {
     pub certificates_renew_at: Option<Time>,
     /// Conditions, each with the generation it was observed at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }
 
