@@ -10,7 +10,7 @@
 //! | module        | what it holds                                                              | may use                    |
 //! |---------------|----------------------------------------------------------------------------|----------------------------|
 //! | [`api`]       | `Tenant` and `Plan` resources, their rules, conditions and names            | nothing of ours            |
-//! | [`resources`] | one pure builder per Kubernetes kind of a silo                              | `api`                      |
+//! | [`resources`] | one pure builder per Kubernetes kind of a silo                              | `api`, `pki` (types)       |
 //! | [`pki`]       | a silo's certificate authority and leaf certificates                        | `api`                      |
 //! | [`control`]   | the operator: the pipeline above, watches, leader election                  | all but `cli`              |
 //! | [`agent`]     | PID 1 of a database pod: initialise, supervise, report                      | `telemetry`                |

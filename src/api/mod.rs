@@ -6,15 +6,18 @@ pub mod condition;
 mod crd;
 pub mod names;
 pub mod plan;
+pub mod quantity;
 pub mod reserved;
 mod rules;
 pub mod tenant;
+pub mod valid;
 
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use crd::{crds, crds_yaml};
 pub use names::{Release, SiloName};
 pub use plan::{Plan, PlanSpec};
 pub use tenant::{Environment, Phase, Tenant, TenantSpec, TenantState, TenantStatus};
+pub use valid::{Rejection, SiloSettings, ValidTenant};
 
 /// API group of every Granary resource.
 pub const GROUP: &str = "granary.dev";

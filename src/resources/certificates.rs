@@ -1,0 +1,168 @@
+//! The certificates of a silo as Secrets, and the trust bundle as a ConfigMap.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::ObjectMeta;
+use sha2::{Digest, Sha256};
+
+use super::labels::{APP, CA, DATABASE, MIGRATE, metadata};
+use super::manifest::Manifest;
+use crate::api::ValidTenant;
+use crate::pki::{Authority, Issued, Leaf};
+
+/// When the certificates have to be issued again (RFC 3339).
+pub const ANNOTATION_RENEW_AT: &str = "granary.dev/renew-at";
+/// SHA-256 fingerprint of the authority that signed them.
+pub const ANNOTATION_ISSUER: &str = "granary.dev/issuer";
+/// Digest of the data (see [`content`]): whether an object is whole can be told without keeping a key in memory.
+pub const ANNOTATION_CONTENT: &str = "granary.dev/content";
+
+/// Name of the key that the trust bundle has everywhere.
+const BUNDLE: &str = "ca.crt";
+
+/// The objects, in the order in which they must be applied, each after the one before it succeeded.
+///
+/// The authorities' own Secret is last. A new authority counts its waiting time from its making, so every bundle has to
+/// hold it before anything can remember it: interrupted in between, the next pass makes another one, and nothing was
+/// ever signed by the lost one. The other way round, a pass that was interrupted for hours would go on to sign with
+/// an authority that no pod has heard of.
+#[must_use]
+pub fn certificates(tenant: &ValidTenant, issued: &Issued) -> Vec<Manifest> {
+    let bundle = issued.bundle_pem.as_str();
+    let server = |leaf: &Leaf| {
+        [
+            ("tls.crt", bytes(&leaf.certificate_pem)),
+            ("tls.key", bytes(leaf.key_pem())),
+        ]
+    };
+    let client = |leaf: &Leaf| {
+        [
+            ("client.crt", bytes(&leaf.certificate_pem)),
+            ("client.key", bytes(leaf.key_pem())),
+        ]
+    };
+    let trust = || [(BUNDLE, bytes(bundle))];
+    let database = data(server(&issued.database).into_iter().chain(trust()));
+    let app = data(
+        server(&issued.app_server)
+            .into_iter()
+            .chain(client(&issued.app_client))
+            .chain(trust()),
+    );
+    let migrate = data(client(&issued.migrate_client).into_iter().chain(trust()));
+    vec![
+        Manifest::of(&secret(tenant, "database-tls", DATABASE, issued, database)),
+        Manifest::of(&secret(tenant, "app-tls", APP, issued, app)),
+        Manifest::of(&secret(tenant, "migrate-tls", MIGRATE, issued, migrate)),
+        Manifest::of(&trust_bundle(tenant, issued)),
+        Manifest::of(&secret(tenant, CA, CA, issued, stored(&issued.authorities))),
+    ]
+}
+
+/// The authorities in the data of Secret `ca`, oldest first. A damaged certificate is left out; one whose key is damaged
+/// is still trusted but signs no more. What is missing is made anew by [`crate::pki::establish`].
+#[must_use]
+pub fn authorities(data: &BTreeMap<String, ByteString>) -> Vec<Authority> {
+    let text = |key: &str| {
+        data.get(key)
+            .and_then(|value| std::str::from_utf8(&value.0).ok())
+    };
+    (0..data.len())
+        .filter_map(|index| {
+            let certificate = text(&format!("{index}.crt"))?;
+            let key = text(&format!("{index}.key"));
+            Authority::from_pem(certificate, key)
+                .or_else(|_| Authority::from_pem(certificate, None))
+                .ok()
+        })
+        .collect()
+}
+
+/// SHA-256 over names and values, each with its length before it so that no two maps read the same.
+#[must_use]
+pub fn content<'a>(data: impl IntoIterator<Item = (&'a String, &'a [u8])>) -> String {
+    let mut hash = Sha256::new();
+    for (key, value) in data {
+        for part in [key.as_bytes(), value] {
+            hash.update(part.len().to_be_bytes());
+            hash.update(part);
+        }
+    }
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn stored(authorities: &[Authority]) -> BTreeMap<String, ByteString> {
+    let entries = authorities
+        .iter()
+        .enumerate()
+        .flat_map(|(index, authority)| {
+            let certificate = (format!("{index}.crt"), bytes(&authority.certificate_pem));
+            let key = authority
+                .key_pem()
+                .map(|key| (format!("{index}.key"), bytes(key)));
+            std::iter::once(certificate).chain(key)
+        });
+    entries.collect()
+}
+
+fn secret(
+    tenant: &ValidTenant,
+    name: &str,
+    component: &str,
+    issued: &Issued,
+    data: BTreeMap<String, ByteString>,
+) -> Secret {
+    let digest = content(data.iter().map(|(key, value)| (key, value.0.as_slice())));
+    Secret {
+        metadata: annotated(tenant, name, component, issued, digest),
+        type_: Some("Opaque".to_owned()),
+        data: Some(data),
+        ..Secret::default()
+    }
+}
+
+fn trust_bundle(tenant: &ValidTenant, issued: &Issued) -> ConfigMap {
+    let data: BTreeMap<String, String> = [(BUNDLE.to_owned(), issued.bundle_pem.clone())].into();
+    let digest = content(data.iter().map(|(key, value)| (key, value.as_bytes())));
+    ConfigMap {
+        metadata: annotated(tenant, CA, CA, issued, digest),
+        data: Some(data),
+        ..ConfigMap::default()
+    }
+}
+
+fn annotated(
+    tenant: &ValidTenant,
+    name: &str,
+    component: &str,
+    issued: &Issued,
+    digest: String,
+) -> ObjectMeta {
+    let annotations = [
+        (ANNOTATION_RENEW_AT.to_owned(), issued.renew_at.to_string()),
+        (
+            ANNOTATION_ISSUER.to_owned(),
+            issued.signer().fingerprint.clone(),
+        ),
+        (ANNOTATION_CONTENT.to_owned(), digest),
+    ];
+    ObjectMeta {
+        annotations: Some(annotations.into()),
+        ..metadata(tenant, name, component)
+    }
+}
+
+fn data<'a>(entries: impl Iterator<Item = (&'a str, ByteString)>) -> BTreeMap<String, ByteString> {
+    entries
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+fn bytes(text: &str) -> ByteString {
+    ByteString(text.as_bytes().to_vec())
+}
