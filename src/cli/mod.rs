@@ -1,9 +1,178 @@
-//! Placeholder.
+//! The command line: one file per command, one printer, one enum of exit codes.
+//!
+//! Commands act as the human who runs them, through the Kubernetes API alone, and write nothing but the `Tenant`
+//! itself; everything else follows from it in the operator.
 
+mod advice;
+mod age;
+mod cluster;
+mod completion;
+mod events;
+mod exit;
+mod failure;
+#[cfg(test)]
+mod fixtures;
+mod globals;
+mod list;
+mod look;
+mod offboard;
+mod onboard;
+mod printer;
+mod progress;
+mod reference;
+mod resume;
+mod state;
+mod suspend;
+mod table;
+mod tenants;
+mod version;
+mod wait;
+
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
-/// Parses the command line, runs the command and returns its exit code.
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use exit::Exit;
+pub use failure::Failure;
+
+use cluster::Cluster;
+use globals::{Globals, Terminal};
+use printer::Printer;
+
+/// Field manager of what people change with these commands; the operator's own is `granary`.
+const FIELD_MANAGER: &str = "granary-cli";
+
+/// Version of the reports that are no Kubernetes objects (`status`, `doctor`, …).
+const REPORT_VERSION: &str = "cli.granary.dev/v1alpha1";
+
+/// Give every customer of a SaaS product their own silo
+#[derive(Parser, Debug)]
+#[command(name = "granary", version, after_help = Exit::table(), disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Onboard(onboard::OnboardArgs),
+    List(list::ListArgs),
+    Suspend(suspend::SuspendArgs),
+    Resume(resume::ResumeArgs),
+    Offboard(offboard::OffboardArgs),
+    Completion(completion::CompletionArgs),
+    Version(version::VersionArgs),
+    #[command(hide = true)]
+    Reference(reference::ReferenceArgs),
+}
+
+/// The tree of commands.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Parses the command line, runs the command and says how it ended.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let line: Vec<OsString> = std::env::args_os().collect();
+    let mut command = command();
+    if is_plugin(&line) {
+        command = command.bin_name("kubectl granary");
+    }
+    let parsed = command
+        .try_get_matches_from_mut(line)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too. Nobody can be told when printing them fails.
+            let _ = error.print();
+            let code = u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code());
+            return ExitCode::from(code);
+        }
+    };
+    let printer = Printer::new(&cli.globals, Terminal::detect(cli.globals.no_color));
+    match dispatch(&cli, &printer) {
+        Ok(()) => Exit::Success.into(),
+        Err(failure) => {
+            printer.failure(&failure);
+            failure.exit().into()
+        }
+    }
+}
+
+/// Whether kubectl runs this program as its plugin.
+fn is_plugin(line: &[OsString]) -> bool {
+    line.first()
+        .and_then(|program| Path::new(program).file_stem())
+        .is_some_and(|stem| stem == "kubectl-granary")
+}
+
+fn dispatch(cli: &Cli, printer: &Printer) -> Result<(), Failure> {
+    match &cli.command {
+        Command::Completion(args) => completion::run(args, printer),
+        Command::Version(args) => version::run(args, printer),
+        Command::Reference(args) => reference::run(args, printer),
+        asking => runtime()?.block_on(async {
+            let cluster = Cluster::connect(&cli.globals).await?;
+            ask(asking, &cluster, printer).await
+        }),
+    }
+}
+
+/// Runs a command that needs the cluster.
+async fn ask(command: &Command, cluster: &Cluster, printer: &Printer) -> Result<(), Failure> {
+    match command {
+        Command::Onboard(args) => onboard::run(args, cluster, printer).await,
+        Command::List(args) => list::run(args, cluster, printer).await,
+        Command::Suspend(args) => suspend::run(args, cluster, printer).await,
+        Command::Resume(args) => resume::run(args, cluster, printer).await,
+        Command::Offboard(args) => offboard::run(args, cluster, printer).await,
+        Command::Completion(_) | Command::Version(_) | Command::Reference(_) => Ok(()),
+    }
+}
+
+/// A runtime for one command: one thread is enough to wait for answers.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failure, "cannot start").why(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_of_commands_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn kubectl_calls_it_by_another_name() {
+        let line = |program: &str| vec![OsString::from(program)];
+        assert!(is_plugin(&line("/usr/local/bin/kubectl-granary")));
+        assert!(is_plugin(&line("kubectl-granary.exe")));
+        assert!(!is_plugin(&line("/usr/local/bin/granary")));
+        assert!(!is_plugin(&[]));
+    }
+
+    #[test]
+    fn usage_errors_end_with_the_documented_code() {
+        let error = Cli::try_parse_from(["granary", "onboard"]).expect_err("a name is missing");
+        assert_eq!(error.exit_code(), i32::from(Exit::Usage.code()));
+    }
+
+    #[test]
+    fn help_explains_the_exit_codes() {
+        let help = command().render_help().to_string();
+        assert!(help.contains("130"), "{help}");
+        assert!(help.contains("no cluster could be talked to"), "{help}");
+    }
 }

@@ -1,0 +1,331 @@
+//! Waiting for a tenant: by a watch, never by polling, with a deadline.
+
+use std::time::Duration;
+
+use clap::Args;
+use futures::StreamExt;
+use kube::ResourceExt;
+use kube::runtime::{WatchStreamExt, watcher};
+use tokio::time::{Instant, timeout_at};
+
+use super::advice;
+use super::age;
+use super::cluster::Cluster;
+use super::events;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::look;
+use super::progress::Progress;
+use crate::api::{ConditionStatus, ConditionType, Phase, Tenant};
+
+/// Whether and how long to wait.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct WaitArgs {
+    /// Wait until it is done (the default)
+    #[arg(long, overrides_with = "no_wait")]
+    wait: bool,
+    /// Return as soon as the request is accepted
+    #[arg(long, overrides_with = "wait")]
+    no_wait: bool,
+    /// How long to wait
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = age::parse)]
+    timeout: Duration,
+}
+
+impl WaitArgs {
+    /// How long to wait, if at all.
+    #[must_use]
+    pub const fn timeout(&self) -> Option<Duration> {
+        if self.no_wait && !self.wait {
+            None
+        } else {
+            Some(self.timeout)
+        }
+    }
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// The tenant is served, as its spec is now.
+    Ready,
+    /// Its pods are gone.
+    Suspended,
+    /// The resource is gone, and so is its silo.
+    Gone,
+}
+
+impl Goal {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Suspended => "suspended",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// What one look at the tenant says about the goal.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Reached,
+    NotYet,
+    Never(Failure),
+}
+
+/// Waits until the tenant reaches the goal and returns it as it was last seen (`None` once it is gone).
+pub async fn until(
+    goal: Goal,
+    tenant: &Tenant,
+    cluster: &Cluster,
+    progress: &mut Progress,
+    timeout: Duration,
+) -> Result<Option<Tenant>, Failure> {
+    let deadline = Instant::now() + timeout;
+    let name = tenant.name_any();
+    let mut stream =
+        std::pin::pin!(watcher::watch_object(cluster.tenants(), &name).default_backoff());
+    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut seen = Some(tenant.clone());
+    let mut trouble = None;
+    loop {
+        let next = tokio::select! {
+            next = timeout_at(deadline, stream.next()) => next,
+            _ = &mut interrupt => {
+                progress.finish();
+                return Err(interrupted(goal, &name));
+            }
+        };
+        match next {
+            Ok(Some(Ok(now))) => {
+                trouble = None;
+                if let Some(now) = &now {
+                    progress.observe(now);
+                }
+                match verdict(goal, tenant, now.as_ref()) {
+                    Verdict::Reached => {
+                        progress.finish();
+                        return Ok(now);
+                    }
+                    Verdict::NotYet => seen = now,
+                    Verdict::Never(failure) => {
+                        progress.finish();
+                        return Err(explained(failure, now.as_ref(), cluster).await);
+                    }
+                }
+            }
+            // The watch starts again by itself; only a refusal will not get better.
+            Ok(Some(Err(error))) => {
+                let failure = watch_failure(&name, &error);
+                if failure.exit() == Exit::Refused {
+                    progress.finish();
+                    return Err(failure);
+                }
+                trouble = Some(failure);
+            }
+            Ok(None) | Err(_) => {
+                progress.finish();
+                if let Some(trouble) = trouble {
+                    return Err(cluster.placed(trouble));
+                }
+                return Err(
+                    explained(timed_out(goal, &name, timeout), seen.as_ref(), cluster).await,
+                );
+            }
+        }
+    }
+}
+
+fn verdict(goal: Goal, wanted: &Tenant, now: Option<&Tenant>) -> Verdict {
+    let name = wanted.name_any();
+    let Some(now) = now.filter(|now| now.uid() == wanted.uid()) else {
+        return match goal {
+            Goal::Gone => Verdict::Reached,
+            Goal::Ready | Goal::Suspended => Verdict::Never(Failure::new(
+                Exit::NotFound,
+                format!("tenant {name:?} was removed by somebody else while waiting for it"),
+            )),
+        };
+    };
+    if goal == Goal::Gone {
+        return Verdict::NotYet;
+    }
+    if now.metadata.deletion_timestamp.is_some() {
+        return Verdict::Never(Failure::new(
+            Exit::Conflict,
+            format!(
+                "tenant {name:?} is being removed; it will not become {}",
+                goal.words()
+            ),
+        ));
+    }
+    let generation = wanted.metadata.generation.unwrap_or(0);
+    let observed = now
+        .status
+        .as_ref()
+        .and_then(|status| status.observed_generation)
+        .unwrap_or(-1);
+    if observed < generation {
+        return Verdict::NotYet;
+    }
+    let ready = look::condition(now, ConditionType::Ready).is_some_and(|ready| {
+        ready.status == ConditionStatus::True && ready.observed_generation >= generation
+    });
+    match (goal, look::phase_of(now)) {
+        (_, Phase::Rejected) => Verdict::Never(rejected(&name, now)),
+        (Goal::Ready, _) if ready => Verdict::Reached,
+        (Goal::Suspended, Phase::Suspended) => Verdict::Reached,
+        _ => Verdict::NotYet,
+    }
+}
+
+fn rejected(name: &str, now: &Tenant) -> Failure {
+    let failure = Failure::new(
+        Exit::Refused,
+        format!("tenant {name:?} cannot be built as its spec is"),
+    );
+    match look::blocking(now) {
+        Some(condition) => failure.why(format!("{}: {}", condition.reason, condition.message)),
+        None => failure,
+    }
+}
+
+fn timed_out(goal: Goal, name: &str, timeout: Duration) -> Failure {
+    Failure::new(
+        Exit::TimedOut,
+        format!(
+            "tenant {name:?} is not {} after {}; the operator goes on",
+            goal.words(),
+            age::elapsed(timeout)
+        ),
+    )
+}
+
+fn interrupted(goal: Goal, name: &str) -> Failure {
+    Failure::new(
+        Exit::Interrupted,
+        format!(
+            "stopped waiting for tenant {name:?} to be {}; the operator goes on",
+            goal.words()
+        ),
+    )
+    .next(format!("granary status {name}"))
+}
+
+/// What an error of a watch on a tenant means.
+#[must_use]
+pub fn watch_failure(name: &str, error: &watcher::Error) -> Failure {
+    let what = format!("cannot watch tenant {name:?}");
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => Failure::from_kube(&what, error),
+        watcher::Error::WatchError(status) => Failure::from_status(&what, status),
+        watcher::Error::NoResourceVersion => Failure::new(Exit::Failure, what)
+            .why("the API server does not say which version of the tenant it sends"),
+    }
+}
+
+/// Adds what the tenant's conditions and its last warning say, and where to look.
+async fn explained(mut failure: Failure, seen: Option<&Tenant>, cluster: &Cluster) -> Failure {
+    let Some(tenant) = seen else {
+        return failure;
+    };
+    if failure.reasons().is_empty()
+        && let Some(condition) = look::blocking(tenant)
+    {
+        failure = failure.why(format!(
+            "{} is {}: {}: {}",
+            look::condition_name(condition.type_),
+            look::condition_status(condition.status).0,
+            condition.reason,
+            condition.message
+        ));
+    }
+    if let Some(event) = events::last_warning(cluster, tenant).await {
+        failure = failure.why(format!("last event: {event}"));
+    }
+    failure = failure.next(format!("granary status {}", tenant.name_any()));
+    advice::next(tenant, jiff::Timestamp::now())
+        .into_iter()
+        .fold(failure, Failure::next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{condition, tenant};
+    use super::*;
+    use crate::api::TenantState;
+
+    #[test]
+    fn ready_is_reached_only_for_the_spec_as_it_is_now() {
+        let wanted = tenant("acme").wanting(TenantState::Active).build();
+        let stale = tenant("acme").ready().build();
+        assert_eq!(verdict(Goal::Ready, &wanted, Some(&stale)), Verdict::NotYet);
+        let wanted = tenant("acme").build();
+        assert_eq!(
+            verdict(Goal::Ready, &wanted, Some(&stale)),
+            Verdict::Reached
+        );
+    }
+
+    #[test]
+    fn a_rejected_spec_ends_the_wait() {
+        let wanted = tenant("acme").build();
+        let now = tenant("acme")
+            .phase(Phase::Rejected)
+            .with(condition(
+                ConditionType::Ready,
+                ConditionStatus::False,
+                "NamespaceTaken",
+                "namespace silo-acme-4f1c09ab7d exists and is not Granary's",
+            ))
+            .build();
+        let Verdict::Never(failure) = verdict(Goal::Ready, &wanted, Some(&now)) else {
+            panic!("still waiting");
+        };
+        assert_eq!(failure.exit(), Exit::Refused);
+        assert!(
+            failure.reasons()[0].contains("NamespaceTaken"),
+            "{failure:?}"
+        );
+    }
+
+    #[test]
+    fn gone_is_gone_even_when_the_name_lives_again() {
+        let wanted = tenant("acme").build();
+        assert_eq!(verdict(Goal::Gone, &wanted, None), Verdict::Reached);
+        assert_eq!(verdict(Goal::Gone, &wanted, Some(&wanted)), Verdict::NotYet);
+        let again = tenant("acme").uid("another").build();
+        assert_eq!(verdict(Goal::Gone, &wanted, Some(&again)), Verdict::Reached);
+    }
+
+    #[test]
+    fn a_removed_tenant_never_becomes_ready() {
+        let wanted = tenant("acme").build();
+        for now in [None, Some(tenant("acme").ready().deleting().build())] {
+            assert!(
+                matches!(
+                    verdict(Goal::Ready, &wanted, now.as_ref()),
+                    Verdict::Never(_)
+                ),
+                "{now:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn suspended_needs_the_phase() {
+        let wanted = tenant("acme").build();
+        let ready = tenant("acme").ready().build();
+        assert_eq!(
+            verdict(Goal::Suspended, &wanted, Some(&ready)),
+            Verdict::NotYet
+        );
+        let suspended = tenant("acme").ready().phase(Phase::Suspended).build();
+        assert_eq!(
+            verdict(Goal::Suspended, &wanted, Some(&suspended)),
+            Verdict::Reached
+        );
+    }
+}
