@@ -14,7 +14,7 @@ pub struct CompletionArgs {
 }
 
 /// Runs `granary completion`.
-pub fn run(args: &CompletionArgs, printer: &Printer) -> Result<(), Failure> {
+pub fn run(args: &CompletionArgs, printer: Printer) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut super::command(), "granary", &mut script);
     printer.data(&String::from_utf8_lossy(&script))

@@ -106,11 +106,7 @@ impl Failure {
         } else {
             causes
         };
-        let explained = |exit| {
-            message
-                .iter()
-                .fold(Self::new(exit, what), |failure, why| failure.why(why))
-        };
+        let explained = |exit| message.iter().fold(Self::new(exit, what), Self::why);
         if status.is_not_found() {
             if names_an_object(status) {
                 return Self::new(Exit::NotFound, what).why("it does not exist");

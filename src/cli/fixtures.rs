@@ -9,6 +9,18 @@ use crate::api::{
     TenantStatus,
 };
 
+/// Every condition, in the order in which a silo comes up.
+pub const CONDITIONS: [ConditionType; 8] = [
+    ConditionType::NamespaceReady,
+    ConditionType::NetworkIsolated,
+    ConditionType::CertificatesReady,
+    ConditionType::DatabaseReady,
+    ConditionType::MigrationReady,
+    ConditionType::AppReady,
+    ConditionType::RouteReady,
+    ConditionType::Ready,
+];
+
 /// The moment at which every fixture is looked at.
 pub fn now() -> Timestamp {
     "2026-11-21T12:00:00Z".parse().expect("a timestamp")
@@ -114,7 +126,7 @@ impl TenantFixture {
             size_bytes: Some(7_864_320),
         });
         status.certificates_renew_at = Some(Time(now() + SignedDuration::from_hours(100)));
-        for type_ in super::look::CONDITIONS {
+        for type_ in CONDITIONS {
             status
                 .conditions
                 .push(condition(type_, ConditionStatus::True, "AsWanted", ""));

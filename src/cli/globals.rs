@@ -28,7 +28,7 @@ pub struct Globals {
     /// No progress on stderr, only data and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// No colour (also: NO_COLOR set to anything)
+    /// No colour; the variable `NO_COLOR` says the same
     #[arg(long, global = true)]
     pub no_color: bool,
 }
@@ -49,11 +49,17 @@ pub enum Output {
 }
 
 /// What the terminal and the environment allow.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each asked for on its own"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terminal {
     /// Data may be coloured.
     pub colour_data: bool,
-    /// Progress may be coloured and redrawn.
+    /// Data goes to a terminal that can be cleared.
+    pub data_is_seen: bool,
+    /// Progress may be redrawn.
     pub live_progress: bool,
     /// Messages may be coloured.
     pub colour_messages: bool,
@@ -68,9 +74,11 @@ impl Terminal {
         let set = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
         let dumb = set("TERM").is_some_and(|term| term == "dumb");
         let colour = !no_color && !dumb && set("NO_COLOR").is_none();
+        let out_is_tty = std::io::stdout().is_terminal();
         let err_is_tty = std::io::stderr().is_terminal();
         Self {
-            colour_data: colour && std::io::stdout().is_terminal(),
+            colour_data: colour && out_is_tty,
+            data_is_seen: out_is_tty && !dumb,
             live_progress: err_is_tty && !dumb,
             colour_messages: colour && err_is_tty,
             interactive: err_is_tty && std::io::stdin().is_terminal(),

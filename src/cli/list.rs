@@ -42,7 +42,7 @@ fn phases() -> clap::builder::PossibleValuesParser {
 }
 
 /// Runs `granary list`.
-pub async fn run(args: &ListArgs, cluster: &Cluster, printer: &Printer) -> Result<(), Failure> {
+pub async fn run(args: &ListArgs, cluster: &Cluster, printer: Printer) -> Result<(), Failure> {
     let mut params = ListParams::default().limit(PAGE);
     if let Some(selector) = &args.selector {
         params = params.labels(selector);

@@ -8,18 +8,6 @@ use crate::api::{
     Condition, ConditionStatus, ConditionType, Environment, Phase, Tenant, TenantState,
 };
 
-/// Every condition, in the order in which a silo comes up.
-pub const CONDITIONS: [ConditionType; 8] = [
-    ConditionType::NamespaceReady,
-    ConditionType::NetworkIsolated,
-    ConditionType::CertificatesReady,
-    ConditionType::DatabaseReady,
-    ConditionType::MigrationReady,
-    ConditionType::AppReady,
-    ConditionType::RouteReady,
-    ConditionType::Ready,
-];
-
 /// The condition's name, as in the resource.
 #[must_use]
 pub const fn condition_name(condition: ConditionType) -> &'static str {
@@ -161,7 +149,7 @@ pub fn bytes(size: i64) -> String {
 mod tests {
     use rstest::rstest;
 
-    use super::super::fixtures::{condition, tenant};
+    use super::super::fixtures::{CONDITIONS, condition, tenant};
     use super::*;
 
     #[test]

@@ -7,6 +7,7 @@ mod advice;
 mod age;
 mod cluster;
 mod completion;
+mod crd;
 mod events;
 mod exit;
 mod failure;
@@ -22,6 +23,7 @@ mod progress;
 mod reference;
 mod resume;
 mod state;
+mod status;
 mod suspend;
 mod table;
 mod tenants;
@@ -33,6 +35,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use futures::FutureExt;
 
 pub use exit::Exit;
 pub use failure::Failure;
@@ -59,15 +62,24 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    Onboard(onboard::OnboardArgs),
-    List(list::ListArgs),
-    Suspend(suspend::SuspendArgs),
-    Resume(resume::ResumeArgs),
-    Offboard(offboard::OffboardArgs),
+    #[command(flatten)]
+    Asking(Asking),
+    Crd(crd::CrdArgs),
     Completion(completion::CompletionArgs),
     Version(version::VersionArgs),
     #[command(hide = true)]
     Reference(reference::ReferenceArgs),
+}
+
+/// Commands that ask the cluster.
+#[derive(Subcommand, Debug)]
+enum Asking {
+    Onboard(onboard::OnboardArgs),
+    List(list::ListArgs),
+    Status(status::StatusArgs),
+    Suspend(suspend::SuspendArgs),
+    Resume(resume::ResumeArgs),
+    Offboard(offboard::OffboardArgs),
 }
 
 /// The tree of commands.
@@ -97,7 +109,7 @@ pub fn main() -> ExitCode {
         }
     };
     let printer = Printer::new(&cli.globals, Terminal::detect(cli.globals.no_color));
-    match dispatch(&cli, &printer) {
+    match dispatch(&cli, printer) {
         Ok(()) => Exit::Success.into(),
         Err(failure) => {
             printer.failure(&failure);
@@ -113,28 +125,31 @@ fn is_plugin(line: &[OsString]) -> bool {
         .is_some_and(|stem| stem == "kubectl-granary")
 }
 
-fn dispatch(cli: &Cli, printer: &Printer) -> Result<(), Failure> {
+fn dispatch(cli: &Cli, printer: Printer) -> Result<(), Failure> {
     match &cli.command {
+        Command::Crd(args) => crd::run(args, printer),
         Command::Completion(args) => completion::run(args, printer),
         Command::Version(args) => version::run(args, printer),
         Command::Reference(args) => reference::run(args, printer),
-        asking => runtime()?.block_on(async {
+        Command::Asking(command) => runtime()?.block_on(async {
             let cluster = Cluster::connect(&cli.globals).await?;
-            ask(asking, &cluster, printer).await
+            ask(command, &cluster, printer).await
         }),
     }
 }
 
-/// Runs a command that needs the cluster.
-async fn ask(command: &Command, cluster: &Cluster, printer: &Printer) -> Result<(), Failure> {
-    match command {
-        Command::Onboard(args) => onboard::run(args, cluster, printer).await,
-        Command::List(args) => list::run(args, cluster, printer).await,
-        Command::Suspend(args) => suspend::run(args, cluster, printer).await,
-        Command::Resume(args) => resume::run(args, cluster, printer).await,
-        Command::Offboard(args) => offboard::run(args, cluster, printer).await,
-        Command::Completion(_) | Command::Version(_) | Command::Reference(_) => Ok(()),
-    }
+/// Runs a command that asks the cluster.
+async fn ask(command: &Asking, cluster: &Cluster, printer: Printer) -> Result<(), Failure> {
+    // Boxed, because one future that holds every command's would be large.
+    let running = match command {
+        Asking::Onboard(args) => onboard::run(args, cluster, printer).boxed_local(),
+        Asking::List(args) => list::run(args, cluster, printer).boxed_local(),
+        Asking::Status(args) => status::run(args, cluster, printer).boxed_local(),
+        Asking::Suspend(args) => suspend::run(args, cluster, printer).boxed_local(),
+        Asking::Resume(args) => resume::run(args, cluster, printer).boxed_local(),
+        Asking::Offboard(args) => offboard::run(args, cluster, printer).boxed_local(),
+    };
+    running.await
 }
 
 /// A runtime for one command: one thread is enough to wait for answers.

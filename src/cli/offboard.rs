@@ -81,7 +81,7 @@ impl View for Removal {
 }
 
 /// Runs `granary offboard`.
-pub async fn run(args: &OffboardArgs, cluster: &Cluster, printer: &Printer) -> Result<(), Failure> {
+pub async fn run(args: &OffboardArgs, cluster: &Cluster, printer: Printer) -> Result<(), Failure> {
     // Before the cluster is asked anything: a typo in a script must not depend on what exists.
     if let Some(confirm) = &args.confirm
         && *confirm != args.name
@@ -129,10 +129,10 @@ async fn remove(
     tenant: &mut Tenant,
     args: &OffboardArgs,
     cluster: &Cluster,
-    printer: &Printer,
+    printer: Printer,
 ) -> Result<Option<Progress>, Failure> {
     let what = format!("cannot offboard tenant {:?}", args.name);
-    let mut progress = Progress::new(*printer, Instant::now());
+    let mut progress = Progress::new(printer, Instant::now());
     if tenant.metadata.deletion_timestamp.is_none() {
         if tenant.spec.state != TenantState::Offboarded {
             *tenant = state::set(cluster, tenant, TenantState::Offboarded, &what).await?;
@@ -160,7 +160,7 @@ async fn remove(
 }
 
 /// Shows what is going to be removed and asks for the tenant's name.
-fn confirm(tenant: &Tenant, printer: &Printer) -> Result<(), Failure> {
+fn confirm(tenant: &Tenant, printer: Printer) -> Result<(), Failure> {
     let name = tenant.name_any();
     let status = tenant.status.clone().unwrap_or_default();
     let database = status.database.unwrap_or_default();

@@ -93,7 +93,7 @@ impl OnboardArgs {
 }
 
 /// Runs `granary onboard`.
-pub async fn run(args: &OnboardArgs, cluster: &Cluster, printer: &Printer) -> Result<(), Failure> {
+pub async fn run(args: &OnboardArgs, cluster: &Cluster, printer: Printer) -> Result<(), Failure> {
     let started = Instant::now();
     let wanted = args.tenant();
     let params = PostParams {
@@ -116,7 +116,7 @@ pub async fn run(args: &OnboardArgs, cluster: &Cluster, printer: &Printer) -> Re
             args.name
         ));
     } else if let Some(timeout) = args.wait.timeout() {
-        let mut progress = Progress::new(*printer, started);
+        let mut progress = Progress::new(printer, started);
         progress.step(&format!("tenant {} created", args.name));
         if let Some(mut ready) =
             wait::until(Goal::Ready, &tenant, cluster, &mut progress, timeout).await?

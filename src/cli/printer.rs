@@ -39,24 +39,24 @@ impl Printer {
 
     /// How data is to be printed.
     #[must_use]
-    pub const fn output(&self) -> Output {
+    pub const fn output(self) -> Output {
         self.output
     }
 
     /// What the terminal allows.
     #[must_use]
-    pub const fn terminal(&self) -> Terminal {
+    pub const fn terminal(self) -> Terminal {
         self.terminal
     }
 
     /// Whether only data and errors are wanted.
     #[must_use]
-    pub const fn quiet(&self) -> bool {
+    pub const fn quiet(self) -> bool {
         self.quiet
     }
 
     /// Prints a view the way that was asked for.
-    pub fn show(&self, view: &impl View) -> Result<(), Failure> {
+    pub fn show(self, view: &impl View) -> Result<(), Failure> {
         let text = match self.output {
             Output::Table => view.table(false, self.terminal.colour_data),
             Output::Wide => view.table(true, self.terminal.colour_data),
@@ -68,7 +68,11 @@ impl Printer {
     }
 
     /// Prints data on stdout, ended by one line end.
-    pub fn data(&self, text: &str) -> Result<(), Failure> {
+    #[expect(
+        clippy::unused_self,
+        reason = "only who has the printer writes to the streams"
+    )]
+    pub fn data(self, text: &str) -> Result<(), Failure> {
         let text = text.trim_end_matches('\n');
         if text.is_empty() {
             return Ok(());
@@ -79,20 +83,39 @@ impl Printer {
             .map_err(|error| cannot_write(&error))
     }
 
+    /// Makes room for the next view of the same thing: a cleared screen for people, nothing for programs.
+    pub fn clear(self) -> Result<(), Failure> {
+        let for_people = matches!(self.output, Output::Table | Output::Wide);
+        if !for_people {
+            return Ok(());
+        }
+        let mut stdout = io::stdout().lock();
+        let separator = if self.terminal.data_is_seen {
+            "\u{1b}[H\u{1b}[2J\u{1b}[3J"
+        } else {
+            "\n"
+        };
+        write!(stdout, "{separator}").map_err(|error| cannot_write(&error))
+    }
+
     /// Says something about the progress on stderr, unless told to be quiet.
-    pub fn note(&self, text: &str) {
+    pub fn note(self, text: &str) {
         if !self.quiet {
             say(&plain(text));
         }
     }
 
     /// Says what a question at the prompt is about, however quiet.
-    pub fn ask(&self, text: &str) {
+    #[expect(
+        clippy::unused_self,
+        reason = "only who has the printer writes to the streams"
+    )]
+    pub fn ask(self, text: &str) {
         say(&plain(text));
     }
 
     /// Explains a failure on stderr.
-    pub fn failure(&self, failure: &Failure) {
+    pub fn failure(self, failure: &Failure) {
         for (heading, text) in failure.lines() {
             let tone = match heading {
                 "error" => Tone::Bad,

@@ -53,12 +53,12 @@ impl Progress {
     }
 
     /// Says something that is no condition, such as what was just written.
-    pub fn step(&self, text: &str) {
-        let line = format!("{:>6}  {}", elapsed(self.started.elapsed()), plain(text));
+    pub fn step(&self, said: &str) {
+        let text = format!("{:>6}  {}", elapsed(self.started.elapsed()), plain(said));
         match &self.live {
             // A failure to draw leaves nobody to tell.
-            Some(live) => drop(live.all.println(line)),
-            None => self.printer.note(&line),
+            Some(live) => drop(live.all.println(text)),
+            None => self.printer.note(&text),
         }
     }
 
@@ -79,12 +79,12 @@ impl Progress {
         }
     }
 
-    fn say(&mut self, type_: ConditionType, line: &Line) {
+    fn say(&mut self, type_: ConditionType, news: &Line) {
         let time = elapsed(self.started.elapsed());
         let name = look::condition_name(type_);
         let Some(live) = &mut self.live else {
             self.printer
-                .note(&format!("{time:>6}  {name:<18} {}", line.text));
+                .note(&format!("{time:>6}  {name:<18} {}", news.text));
             return;
         };
         let bar = live.bars.entry(type_).or_insert_with(|| {
@@ -93,8 +93,8 @@ impl Progress {
             bar
         });
         let colour = self.printer.terminal().colour_messages;
-        let text = toned(&line.text, line.tone, colour);
-        if line.done {
+        let text = toned(&news.text, news.tone, colour);
+        if news.done {
             bar.set_style(style("{msg}"));
             bar.finish_with_message(format!("{time:>6}  {name:<18} {text}"));
         } else {

@@ -13,7 +13,7 @@ use super::printer::Printer;
 pub struct ReferenceArgs {}
 
 /// Runs `granary reference`.
-pub fn run(_args: &ReferenceArgs, printer: &Printer) -> Result<(), Failure> {
+pub fn run(_args: &ReferenceArgs, printer: Printer) -> Result<(), Failure> {
     printer.data(&markdown())
 }
 

@@ -28,7 +28,7 @@ pub struct ResumeArgs {
 }
 
 /// Runs `granary resume`.
-pub async fn run(args: &ResumeArgs, cluster: &Cluster, printer: &Printer) -> Result<(), Failure> {
+pub async fn run(args: &ResumeArgs, cluster: &Cluster, printer: Printer) -> Result<(), Failure> {
     let what = format!("cannot resume tenant {:?}", args.name);
     let tenant = cluster.tenant(&args.name).await?;
     if tenant.spec.state == TenantState::Offboarded {
@@ -56,7 +56,7 @@ pub async fn change(
     what: &str,
     wait: WaitArgs,
     cluster: &Cluster,
-    printer: &Printer,
+    printer: Printer,
 ) -> Result<(), Failure> {
     let started = Instant::now();
     let name = tenant.name_any();
@@ -72,7 +72,7 @@ pub async fn change(
         state::set(cluster, &tenant, state, what).await?
     };
     let word = look::state(state);
-    let mut progress = Progress::new(*printer, started);
+    let mut progress = Progress::new(printer, started);
     progress.step(&if already {
         format!("tenant {name} is to be {word} already")
     } else {

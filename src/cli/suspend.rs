@@ -20,7 +20,7 @@ pub struct SuspendArgs {
 }
 
 /// Runs `granary suspend`.
-pub async fn run(args: &SuspendArgs, cluster: &Cluster, printer: &Printer) -> Result<(), Failure> {
+pub async fn run(args: &SuspendArgs, cluster: &Cluster, printer: Printer) -> Result<(), Failure> {
     let what = format!("cannot suspend tenant {:?}", args.name);
     let tenant = cluster.tenant(&args.name).await?;
     if tenant.spec.state == TenantState::Offboarded {

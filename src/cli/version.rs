@@ -15,29 +15,30 @@ pub struct VersionArgs {}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Version {
+struct Report {
     api_version: &'static str,
     kind: &'static str,
-    version: &'static str,
+    #[serde(rename = "version")]
+    program: &'static str,
     resources: String,
 }
 
-impl View for Version {
+impl View for Report {
     fn table(&self, _wide: bool, _colour: bool) -> String {
-        format!("granary {} ({})", self.version, self.resources)
+        format!("granary {} ({})", self.program, self.resources)
     }
 
     fn names(&self) -> Vec<String> {
-        vec![self.version.to_owned()]
+        vec![self.program.to_owned()]
     }
 }
 
 /// Runs `granary version`.
-pub fn run(_args: &VersionArgs, printer: &Printer) -> Result<(), Failure> {
-    printer.show(&Version {
+pub fn run(_args: &VersionArgs, printer: Printer) -> Result<(), Failure> {
+    printer.show(&Report {
         api_version: super::REPORT_VERSION,
         kind: "Version",
-        version: VERSION,
+        program: VERSION,
         resources: format!("{}/v1alpha1", crate::api::GROUP),
     })
 }
