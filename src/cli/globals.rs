@@ -53,7 +53,7 @@ pub enum Output {
     clippy::struct_excessive_bools,
     reason = "independent facts, each asked for on its own"
 )]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terminal {
     /// Data may be coloured.
     pub colour_data: bool,

@@ -131,10 +131,15 @@ fn dispatch(cli: &Cli, printer: Printer) -> Result<(), Failure> {
         Command::Completion(args) => completion::run(args, printer),
         Command::Version(args) => version::run(args, printer),
         Command::Reference(args) => reference::run(args, printer),
-        Command::Asking(command) => runtime()?.block_on(async {
-            let cluster = Cluster::connect(&cli.globals).await?;
-            ask(command, &cluster, printer).await
-        }),
+        Command::Asking(command) => {
+            if let Asking::Offboard(args) = command {
+                args.check(printer.terminal())?;
+            }
+            runtime()?.block_on(async {
+                let cluster = Cluster::connect(&cli.globals).await?;
+                ask(command, &cluster, printer).await
+            })
+        }
     }
 }
 

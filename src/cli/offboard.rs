@@ -12,6 +12,7 @@ use super::age::elapsed;
 use super::cluster::Cluster;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::globals::Terminal;
 use super::look;
 use super::printer::{Printer, View};
 use super::progress::Progress;
@@ -30,6 +31,39 @@ pub struct OffboardArgs {
     confirm: Option<String>,
     #[command(flatten)]
     wait: WaitArgs,
+}
+
+impl OffboardArgs {
+    /// Refuses what could never be confirmed, before the cluster is asked anything: whether a script is right must
+    /// not depend on what exists.
+    pub fn check(&self, terminal: Terminal) -> Result<(), Failure> {
+        if let Some(confirm) = &self.confirm
+            && *confirm != self.name
+        {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "--confirm {confirm:?} is not the tenant to offboard, {:?}",
+                    self.name
+                ),
+            )
+            .why("nothing was changed"));
+        }
+        if self.confirm.is_none() && !terminal.interactive {
+            return Err(Failure::new(
+            Exit::Usage,
+            format!("offboarding tenant {:?} needs to be confirmed", self.name),
+        )
+        .why(
+            "it removes the tenant's data, and there is no terminal to ask at; nothing was changed",
+        )
+        .next(format!(
+            "granary offboard {} --confirm {}",
+            self.name, self.name
+        )));
+        }
+        Ok(())
+    }
 }
 
 /// What was removed, or is being removed.
@@ -82,32 +116,6 @@ impl View for Removal {
 
 /// Runs `granary offboard`.
 pub async fn run(args: &OffboardArgs, cluster: &Cluster, printer: Printer) -> Result<(), Failure> {
-    // Before the cluster is asked anything: a typo in a script must not depend on what exists.
-    if let Some(confirm) = &args.confirm
-        && *confirm != args.name
-    {
-        return Err(Failure::new(
-            Exit::Usage,
-            format!(
-                "--confirm {confirm:?} is not the tenant to offboard, {:?}",
-                args.name
-            ),
-        )
-        .why("nothing was changed"));
-    }
-    if args.confirm.is_none() && !printer.terminal().interactive {
-        return Err(Failure::new(
-            Exit::Usage,
-            format!("offboarding tenant {:?} needs to be confirmed", args.name),
-        )
-        .why(
-            "it removes the tenant's data, and there is no terminal to ask at; nothing was changed",
-        )
-        .next(format!(
-            "granary offboard {} --confirm {}",
-            args.name, args.name
-        )));
-    }
     let mut tenant = cluster.tenant(&args.name).await?;
     if args.confirm.is_none() {
         confirm(&tenant, printer)?;
@@ -200,4 +208,41 @@ fn cancelled(name: &str) -> Failure {
         Exit::Cancelled,
         format!("tenant {name:?} was not offboarded; nothing was changed"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(None, true, None)]
+    #[case(None, false, Some(Exit::Usage))]
+    #[case(Some("acme"), false, None)]
+    #[case(Some("globex"), true, Some(Exit::Usage))]
+    fn removal_needs_the_name_twice_or_somebody_to_ask(
+        #[case] confirm: Option<&str>,
+        #[case] interactive: bool,
+        #[case] refused: Option<Exit>,
+    ) {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: OffboardArgs,
+        }
+        let mut line = vec!["offboard", "acme"];
+        line.extend(confirm.iter().flat_map(|name| ["--confirm", name]));
+        let args = <Line as clap::Parser>::try_parse_from(line)
+            .expect("a command line")
+            .args;
+        let terminal = Terminal {
+            interactive,
+            ..Terminal::default()
+        };
+        assert_eq!(
+            args.check(terminal).err().map(|failure| failure.exit()),
+            refused
+        );
+    }
 }
