@@ -31,5 +31,9 @@ pub const LABEL_TENANT: &str = "granary.dev/tenant";
 /// Finalizer on a `Tenant`: its silo is removed before the resource goes.
 pub const FINALIZER: &str = "granary.dev/silo";
 
+/// ConfigMap in the operator's namespace whose keys are the names of all plans: what admission checks
+/// `spec.plan` against, because a policy cannot look up an object by a name it reads from another.
+pub const PLAN_LIST: &str = "granary-plans";
+
 /// Field manager of every server-side apply.
 pub const FIELD_MANAGER: &str = "granary";
