@@ -1,0 +1,174 @@
+//! The HTTPS listener: accepts, serves and stops without cutting a request off.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{DatabaseArgs, ServeArgs};
+use crate::readiness::Readiness;
+use crate::web::{self, App};
+use crate::{database, tls};
+
+/// Connections at once; more wait in the listener's queue.
+const MAX_CONNECTIONS: usize = 512;
+/// A client that takes longer over its TLS handshake is dropped.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client that takes longer over the head of a request is dropped. Also how long an idle HTTP/1 connection is kept:
+/// longer than gateways keep theirs (90 s is common), so that the app is not the one who hangs up on a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(100);
+/// Running requests get this long to end after SIGTERM.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after the system could not accept a connection (no file descriptors left).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The largest head of an HTTP/1 request, in bytes.
+const MAX_HEAD: usize = 32 * 1024;
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The server's own certificate cannot be used.
+    #[error("cannot set TLS up")]
+    Tls(#[source] tls::Error),
+    /// The port cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// What was asked for.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A server that listens, but does not accept yet.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: TlsAcceptor,
+    args: ServeArgs,
+}
+
+impl Server {
+    /// Reads the certificate and listens. The database is not needed for it.
+    pub async fn bind(args: &ServeArgs) -> Result<Self, Error> {
+        Self::bind_checking_certificates(args, tls::CHECK_INTERVAL).await
+    }
+
+    /// As [`Self::bind`], with another interval between looks at the certificate files.
+    pub async fn bind_checking_certificates(args: &ServeArgs, interval: Duration) -> Result<Self, Error> {
+        let tls = tls::server_config(&args.tls_dir, interval).map_err(Error::Tls)?;
+        let failed = |source| Error::Listen { address: args.listen, source };
+        let listener = TcpListener::bind(args.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address, tls: TlsAcceptor::from(Arc::new(tls)), args: args.clone() })
+    }
+
+    /// Where it listens; the port is the real one when 0 was asked for.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop` is cancelled and the running requests are done.
+    pub async fn run(self, stop: CancellationToken) {
+        let pool = database::pool(&self.args.database);
+        let readiness = Arc::new(Readiness::new(pool.clone(), stop.clone()));
+        let prober = tokio::spawn(probe(Arc::clone(&readiness), self.args.database.clone()));
+        let router = web::router(App::new(&self.args, pool.clone(), readiness));
+        tracing::info!(address = %self.address, "listening");
+
+        let connections = TaskTracker::new();
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = accept(&self.listener, &slots) => accepted,
+            };
+            match accepted {
+                Ok((stream, slot)) => {
+                    let serving = serve_connection(stream, self.tls.clone(), router.clone(), stop.clone());
+                    connections.spawn(async move {
+                        serving.await;
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(reason = %error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+
+        drop(self.listener);
+        tracing::info!(connections = connections.len(), "stopping: finishing what runs");
+        connections.close();
+        if timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
+            tracing::warn!(connections = connections.len(), "some requests did not end in time and are cut off");
+        }
+        // It ends with `stop`; a panic in it was already reported.
+        let _ = prober.await;
+        let _ = timeout(Duration::from_secs(1), pool.close()).await;
+        tracing::info!("stopped");
+    }
+}
+
+async fn probe(readiness: Arc<Readiness>, database: DatabaseArgs) {
+    readiness.probe(&database).await;
+}
+
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    // The semaphore is never closed.
+    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, slot))
+}
+
+async fn serve_connection(stream: TcpStream, tls: TlsAcceptor, router: Router, stop: CancellationToken) {
+    // Answers are small and should leave at once; a socket that cannot be told so still works.
+    let _ = stream.set_nodelay(true);
+    let stream = match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(reason = %error, "TLS handshake failed");
+            return;
+        }
+        Err(_) => {
+            tracing::debug!("TLS handshake took too long");
+            return;
+        }
+    };
+    // The protocol was agreed on in the handshake; nothing has to be guessed from the first bytes.
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = if http2 { builder.http2_only() } else { builder.http1_only() };
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(60)).max_concurrent_streams(64);
+    let service = TowerToHyperService::new(router);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(reason = %error, "connection ended early");
+    }
+}

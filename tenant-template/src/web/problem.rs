@@ -1,0 +1,149 @@
+//! Answers that are not the page that was asked for. They say what to do, and nothing about the inside.
+
+use askama::Template;
+use axum::extract::rejection::FormRejection;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+
+use crate::logging::chain;
+
+/// A problem to show as a page. [`super::guard::answer`] makes the page, because it knows the request id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Problem {
+    NotFound,
+    MethodNotAllowed,
+    /// The request was sent from another site, or hides where it came from.
+    ForeignOrigin,
+    WrongHost,
+    TooLarge,
+    BadForm,
+    TooSlow,
+    DatabaseAway,
+    Internal,
+}
+
+impl Problem {
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::ForeignOrigin => StatusCode::FORBIDDEN,
+            Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BadForm => StatusCode::BAD_REQUEST,
+            Self::TooSlow | Self::DatabaseAway => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn text(self) -> (&'static str, &'static str) {
+        match self {
+            Self::NotFound => ("Nothing here", "This page does not exist, or the entry was deleted."),
+            Self::MethodNotAllowed => ("That does not work here", "This address does not take that kind of request."),
+            Self::ForeignOrigin => (
+                "Not sent from this book",
+                "For your safety, changes are only accepted from the book’s own pages. Open the book and try again.",
+            ),
+            Self::WrongHost => ("Wrong address", "This book is not served under the address that was asked for."),
+            Self::TooLarge => ("Too much at once", "What was sent is larger than any entry can be."),
+            Self::BadForm => ("That could not be read", "The form did not arrive as it should. Open the book and try again."),
+            Self::TooSlow => ("That took too long", "Nothing is wrong with what you did. Please try again in a moment."),
+            Self::DatabaseAway => (
+                "The book cannot be opened right now",
+                "Your entries are safe. Please try again in a moment.",
+            ),
+            Self::Internal => (
+                "Something went wrong",
+                "It is not your fault. If it happens again, tell the person who runs this book the reference below.",
+            ),
+        }
+    }
+
+    /// The page, with the reference under which the log has the details.
+    pub(super) fn page(self, book: &str, reference: &str) -> Response {
+        let (title, message) = self.text();
+        let page = ProblemPage { book, title, message, reference };
+        let mut response = match page.render() {
+            Ok(html) => Html(html).into_response(),
+            // Without its template the title still helps.
+            Err(_) => title.into_response(),
+        };
+        *response.status_mut() = self.status();
+        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        response
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<sqlx::Error> for Problem {
+    /// Logs the cause, which the page does not show.
+    fn from(error: sqlx::Error) -> Self {
+        let reason = describe(&error);
+        match error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => {
+                tracing::warn!(reason, "the database is away");
+                Self::DatabaseAway
+            }
+            // Class 57: the server is starting, stopping, or cancelled the statement. Class 08 and 53: no connection to be had.
+            sqlx::Error::Database(ref database)
+                if database.code().is_some_and(|code| ["57", "08", "53"].iter().any(|class| code.starts_with(class))) =>
+            {
+                tracing::warn!(reason, "the database is away");
+                Self::DatabaseAway
+            }
+            _ => {
+                tracing::error!(reason, "a query failed");
+                Self::Internal
+            }
+        }
+    }
+}
+
+/// The error for the log. Messages of the database can quote values of the book, so only their code is kept.
+fn describe(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(database) => {
+            let code = database.code().unwrap_or_default();
+            match database.constraint() {
+                Some(constraint) => format!("the database answered {code} about {constraint}"),
+                None => format!("the database answered {code}"),
+            }
+        }
+        other => chain(other),
+    }
+}
+
+impl From<askama::Error> for Problem {
+    fn from(error: askama::Error) -> Self {
+        tracing::error!(reason = chain(&error), "a page could not be made");
+        Self::Internal
+    }
+}
+
+impl From<FormRejection> for Problem {
+    fn from(rejection: FormRejection) -> Self {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE { Self::TooLarge } else { Self::BadForm }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct ProblemPage<'a> {
+    book: &'a str,
+    title: &'a str,
+    message: &'a str,
+    reference: &'a str,
+}
