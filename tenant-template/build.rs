@@ -13,9 +13,8 @@ fn main() -> io::Result<()> {
         let mut hasher = DefaultHasher::new();
         fs::read(&path)?.hash(&mut hasher);
         let hash = hasher.finish();
-        constants.push_str(&format!(
-            "pub(super) const {name}: &str = \"/assets/{file}.{hash:016x}.{extension}\";\n"
-        ));
+        constants += "pub(super) const ";
+        constants += &format!("{name}: &str = \"/assets/{file}.{hash:016x}.{extension}\";\n");
     }
     let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?;
     fs::write(Path::new(&out).join("assets.rs"), constants)

@@ -64,10 +64,13 @@ pub struct Page {
 
 /// Reads page `number` (the nearest that exists) as of one moment, so that its sums agree with its lines.
 pub async fn page(pool: &PgPool, number: i64, today: Date) -> Result<Page, sqlx::Error> {
-    let mut snapshot = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let (count, balance): (i64, i64) = sqlx::query_as("SELECT count(*), coalesce(sum(amount), 0)::bigint FROM entry")
-        .fetch_one(&mut *snapshot)
+    let mut snapshot = pool
+        .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?;
+    let (count, balance): (i64, i64) =
+        sqlx::query_as("SELECT count(*), coalesce(sum(amount), 0)::bigint FROM entry")
+            .fetch_one(&mut *snapshot)
+            .await?;
     let pages = (count.max(1) - 1) / PAGE_SIZE + 1;
     let number = number.clamp(1, pages);
     let rows: Vec<(i64, Date, String, i64)> = sqlx::query_as(
@@ -79,7 +82,12 @@ pub async fn page(pool: &PgPool, number: i64, today: Date) -> Result<Page, sqlx:
     .await?;
     let entries: Vec<Entry> = rows
         .into_iter()
-        .map(|(id, on, description, amount)| Entry { id, on, description, amount: Amount(amount) })
+        .map(|(id, on, description, amount)| Entry {
+            id,
+            on,
+            description,
+            amount: Amount(amount),
+        })
         .collect();
     let start = match entries.first() {
         Some(newest) if number > 1 => balance_after(&mut snapshot, newest).await?,
@@ -100,11 +108,13 @@ pub async fn page(pool: &PgPool, number: i64, today: Date) -> Result<Page, sqlx:
 }
 
 async fn balance_after(connection: &mut PgConnection, entry: &Entry) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar("SELECT coalesce(sum(amount), 0)::bigint FROM entry WHERE (on_date, id) <= ($1, $2)")
-        .bind(entry.on)
-        .bind(entry.id)
-        .fetch_one(connection)
-        .await
+    sqlx::query_scalar(
+        "SELECT coalesce(sum(amount), 0)::bigint FROM entry WHERE (on_date, id) <= ($1, $2)",
+    )
+    .bind(entry.on)
+    .bind(entry.id)
+    .fetch_one(connection)
+    .await
 }
 
 /// Totals of the months from `oldest` to `newest`, and of the month of `today`.
@@ -130,12 +140,24 @@ async fn month_totals(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|(month, income, expense)| (month, Totals { income: Amount(income), expense: Amount(expense) }))
+        .map(|(month, income, expense)| {
+            (
+                month,
+                Totals {
+                    income: Amount(income),
+                    expense: Amount(expense),
+                },
+            )
+        })
         .collect())
 }
 
 /// Groups `entries` (newest first) by month; `balance` is the one after the newest of them.
-fn by_month(entries: Vec<Entry>, mut balance: Amount, totals: &HashMap<Date, Totals>) -> Vec<MonthOfPage> {
+fn by_month(
+    entries: Vec<Entry>,
+    mut balance: Amount,
+    totals: &HashMap<Date, Totals>,
+) -> Vec<MonthOfPage> {
     let mut months: Vec<MonthOfPage> = Vec::new();
     for entry in entries {
         let month = month_of(entry.on);
@@ -179,10 +201,16 @@ pub async fn add(pool: &PgPool, entry: &NewEntry) -> Result<i64, sqlx::Error> {
         return Ok(id);
     }
     // The form was sent before with something else in it (back, change, send): that is another entry.
-    insert(&mut connection, entry, Uuid::new_v4()).await?.ok_or(sqlx::Error::RowNotFound)
+    insert(&mut connection, entry, Uuid::new_v4())
+        .await?
+        .ok_or(sqlx::Error::RowNotFound)
 }
 
-async fn insert(connection: &mut PgConnection, entry: &NewEntry, request: Uuid) -> Result<Option<i64>, sqlx::Error> {
+async fn insert(
+    connection: &mut PgConnection,
+    entry: &NewEntry,
+    request: Uuid,
+) -> Result<Option<i64>, sqlx::Error> {
     sqlx::query_scalar(
         "INSERT INTO entry (request, on_date, description, amount) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (request) DO NOTHING RETURNING id",
@@ -214,12 +242,20 @@ pub async fn find(pool: &PgPool, id: i64) -> Result<Option<Entry>, sqlx::Error> 
             .bind(id)
             .fetch_optional(pool)
             .await?;
-    Ok(row.map(|(id, on, description, amount)| Entry { id, on, description, amount: Amount(amount) }))
+    Ok(row.map(|(id, on, description, amount)| Entry {
+        id,
+        on,
+        description,
+        amount: Amount(amount),
+    }))
 }
 
 /// Deletes an entry; false when there was none.
 pub async fn delete(pool: &PgPool, id: i64) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query("DELETE FROM entry WHERE id = $1").bind(id).execute(pool).await?;
+    let done = sqlx::query("DELETE FROM entry WHERE id = $1")
+        .bind(id)
+        .execute(pool)
+        .await?;
     Ok(done.rows_affected() > 0)
 }
 
@@ -230,16 +266,30 @@ mod tests {
 
     #[test]
     fn months_are_grouped_and_balances_run_backwards() {
-        let entry = |id, on, amount| Entry { id, on, description: "x".to_owned(), amount: Amount(amount) };
+        let entry = |id, on, amount| Entry {
+            id,
+            on,
+            description: "x".to_owned(),
+            amount: Amount(amount),
+        };
         let entries = vec![
             entry(3, date!(2026 - 11 - 02), -500),
             entry(2, date!(2026 - 11 - 01), 2_000),
             entry(1, date!(2026 - 10 - 31), 1_000),
         ];
-        let november = Totals { income: Amount(2_000), expense: Amount(-500) };
-        let months = by_month(entries, Amount(2_500), &HashMap::from([(date!(2026 - 11 - 01), november)]));
-        let balances: Vec<Vec<i64>> =
-            months.iter().map(|month| month.lines.iter().map(|(_, after)| after.0).collect()).collect();
+        let november = Totals {
+            income: Amount(2_000),
+            expense: Amount(-500),
+        };
+        let months = by_month(
+            entries,
+            Amount(2_500),
+            &HashMap::from([(date!(2026 - 11 - 01), november)]),
+        );
+        let balances: Vec<Vec<i64>> = months
+            .iter()
+            .map(|month| month.lines.iter().map(|(_, after)| after.0).collect())
+            .collect();
         assert_eq!(balances, [vec![2_500, 3_000], vec![1_000]]);
         assert_eq!(months[0].totals, november);
         assert_eq!(months[1].totals, Totals::default());

@@ -43,16 +43,31 @@ pub enum Command {
 #[command(name = "tenant-template", about = "Serve the cash book over HTTPS")]
 pub struct ServeArgs {
     /// Address and port of the HTTPS listener
-    #[arg(long, env = "LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8443")]
+    #[arg(
+        long,
+        env = "LISTEN",
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:8443"
+    )]
     pub listen: SocketAddr,
     /// Directory with tls.crt and tls.key of this server
-    #[arg(long, env = "TLS_DIR", value_name = "DIR", default_value = "/run/granary/tls")]
+    #[arg(
+        long,
+        env = "TLS_DIR",
+        value_name = "DIR",
+        default_value = "/run/granary/tls"
+    )]
     pub tls_dir: PathBuf,
     /// Name of the tenant as people read it
     #[arg(long, env = "GRANARY_DISPLAY_NAME", value_name = "NAME")]
     pub display_name: String,
     /// production, staging or development; anything but production is shown on the page
-    #[arg(long, env = "GRANARY_ENVIRONMENT", value_name = "NAME", default_value = "production")]
+    #[arg(
+        long,
+        env = "GRANARY_ENVIRONMENT",
+        value_name = "NAME",
+        default_value = "production"
+    )]
     pub environment: String,
     /// Address that people open; a request for another host is refused
     #[arg(long, env = "GRANARY_URL", value_name = "URL")]
@@ -61,7 +76,12 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub database: DatabaseArgs,
     /// Log filter: a level, or levels by target
-    #[arg(long, env = "GRANARY_LOG", value_name = "FILTER", default_value = "info")]
+    #[arg(
+        long,
+        env = "GRANARY_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
     pub log: Targets,
 }
 
@@ -69,13 +89,23 @@ pub struct ServeArgs {
 #[derive(Debug, Clone, Args)]
 pub struct MigrateArgs {
     /// Seconds to wait for the database to accept connections
-    #[arg(long, env = "MIGRATE_TIMEOUT", value_name = "SECONDS", default_value_t = 120)]
+    #[arg(
+        long,
+        env = "MIGRATE_TIMEOUT",
+        value_name = "SECONDS",
+        default_value_t = 120
+    )]
     pub timeout: u64,
     /// Where the database is and who this run is to it
     #[command(flatten)]
     pub database: DatabaseArgs,
     /// Log filter: a level, or levels by target
-    #[arg(long, env = "GRANARY_LOG", value_name = "FILTER", default_value = "info")]
+    #[arg(
+        long,
+        env = "GRANARY_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
     pub log: Targets,
 }
 
@@ -87,10 +117,20 @@ pub struct DatabaseArgs {
     #[arg(long = "database-host", env = "PGHOST", value_name = "HOST")]
     pub host: String,
     /// Port of the database
-    #[arg(long = "database-port", env = "PGPORT", value_name = "PORT", default_value_t = 5432)]
+    #[arg(
+        long = "database-port",
+        env = "PGPORT",
+        value_name = "PORT",
+        default_value_t = 5432
+    )]
     pub port: u16,
     /// Name of the database
-    #[arg(long = "database-name", env = "PGDATABASE", value_name = "NAME", default_value = "app")]
+    #[arg(
+        long = "database-name",
+        env = "PGDATABASE",
+        value_name = "NAME",
+        default_value = "app"
+    )]
     pub name: String,
     /// Role to connect as: app to serve, owner to migrate
     #[arg(long = "database-user", env = "PGUSER", value_name = "ROLE")]
@@ -100,13 +140,28 @@ pub struct DatabaseArgs {
           value_parser = ["verify-full"])]
     pub tls_mode: String,
     /// Certificates that may have signed the database's
-    #[arg(long = "database-ca", env = "PGSSLROOTCERT", value_name = "FILE", default_value = "/run/granary/tls/ca.crt")]
+    #[arg(
+        long = "database-ca",
+        env = "PGSSLROOTCERT",
+        value_name = "FILE",
+        default_value = "/run/granary/tls/ca.crt"
+    )]
     pub ca: PathBuf,
     /// Client certificate, whose name is the role
-    #[arg(long = "database-cert", env = "PGSSLCERT", value_name = "FILE", default_value = "/run/granary/tls/client.crt")]
+    #[arg(
+        long = "database-cert",
+        env = "PGSSLCERT",
+        value_name = "FILE",
+        default_value = "/run/granary/tls/client.crt"
+    )]
     pub cert: PathBuf,
     /// Key of the client certificate
-    #[arg(long = "database-key", env = "PGSSLKEY", value_name = "FILE", default_value = "/run/granary/tls/client.key")]
+    #[arg(
+        long = "database-key",
+        env = "PGSSLKEY",
+        value_name = "FILE",
+        default_value = "/run/granary/tls/client.key"
+    )]
     pub key: PathBuf,
 }
 
@@ -115,7 +170,9 @@ impl Cli {
     #[must_use]
     pub fn read() -> Command {
         // Without a command there are no options either, so that all of `serve` comes from the environment.
-        Self::parse().command.unwrap_or_else(|| Command::Serve(ServeArgs::parse()))
+        Self::parse()
+            .command
+            .unwrap_or_else(|| Command::Serve(ServeArgs::parse()))
     }
 }
 
@@ -151,7 +208,9 @@ impl std::str::FromStr for PublicUrl {
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
         let uri: Uri = text.parse().map_err(|_| InvalidUrl)?;
         let authority = uri.authority().ok_or(InvalidUrl)?;
-        let bare = matches!(uri.path(), "" | "/") && uri.query().is_none() && !authority.as_str().contains('@');
+        let bare = matches!(uri.path(), "" | "/")
+            && uri.query().is_none()
+            && !authority.as_str().contains('@');
         if uri.scheme_str() != Some("https") || !bare || uri.host().is_none_or(str::is_empty) {
             return Err(InvalidUrl);
         }
@@ -183,7 +242,16 @@ mod tests {
         assert_eq!(url.host(), "acme.granary.localhost");
         let default_port: PublicUrl = "https://acme.example.com:443".parse().unwrap();
         assert_eq!(default_port.origin(), "https://acme.example.com");
-        for bad in ["", "acme", "http://acme.example.com", "https://", "https://a@b", "https://a/b", "https://a/?q", "https://:1"] {
+        for bad in [
+            "",
+            "acme",
+            "http://acme.example.com",
+            "https://",
+            "https://a@b",
+            "https://a/b",
+            "https://a/?q",
+            "https://:1",
+        ] {
             assert!(bad.parse::<PublicUrl>().is_err(), "{bad:?} was accepted");
         }
     }
@@ -191,7 +259,16 @@ mod tests {
     #[test]
     fn a_weaker_database_connection_is_refused() {
         let command = |mode: &str| {
-            Cli::try_parse_from(["x", "migrate", "--database-host", "db", "--database-user", "owner", "--database-tls", mode])
+            Cli::try_parse_from([
+                "x",
+                "migrate",
+                "--database-host",
+                "db",
+                "--database-user",
+                "owner",
+                "--database-tls",
+                mode,
+            ])
         };
         assert!(command("verify-full").is_ok());
         assert!(command("require").is_err());

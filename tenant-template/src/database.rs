@@ -87,26 +87,49 @@ pub fn pool(args: &DatabaseArgs) -> PgPool {
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .max_lifetime(MAX_LIFETIME)
         .idle_timeout(None)
-        .connect_lazy_with(options(args).options([("statement_timeout", "5s"), ("lock_timeout", "2s")]))
+        .connect_lazy_with(
+            options(args).options([("statement_timeout", "5s"), ("lock_timeout", "2s")]),
+        )
 }
 
 /// One try to connect.
 pub async fn connect(args: &DatabaseArgs) -> Result<PgConnection, ConnectError> {
     let target = || format!("{}:{}", args.host, args.port);
-    let reached = timeout(REACH_TIMEOUT, TcpStream::connect((args.host.as_str(), args.port)))
-        .await
-        .unwrap_or_else(|_| Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer yet")));
-    reached.map_err(|source| ConnectError::Unreachable { target: target(), source })?;
+    let reached = timeout(
+        REACH_TIMEOUT,
+        TcpStream::connect((args.host.as_str(), args.port)),
+    )
+    .await
+    .unwrap_or_else(|_| {
+        Err(std::io::Error::new(
+            std::io::ErrorKind::TimedOut,
+            "no answer yet",
+        ))
+    });
+    reached.map_err(|source| ConnectError::Unreachable {
+        target: target(),
+        source,
+    })?;
     match timeout(LOGIN_TIMEOUT, PgConnection::connect_with(&options(args))).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(source)) => Err(ConnectError::Refused { target: target(), role: args.user.clone(), source }),
-        Err(_) => Err(ConnectError::Slow { target: target(), role: args.user.clone() }),
+        Ok(Err(source)) => Err(ConnectError::Refused {
+            target: target(),
+            role: args.user.clone(),
+            source,
+        }),
+        Err(_) => Err(ConnectError::Slow {
+            target: target(),
+            role: args.user.clone(),
+        }),
     }
 }
 
 /// Tries until the database accepts the role or `deadline` is reached; the error is that of the last try.
 /// What is waited for is logged when it changes.
-pub async fn wait(args: &DatabaseArgs, deadline: Option<Instant>) -> Result<PgConnection, ConnectError> {
+pub async fn wait(
+    args: &DatabaseArgs,
+    deadline: Option<Instant>,
+) -> Result<PgConnection, ConnectError> {
     let start = Instant::now();
     let mut last_reason = String::new();
     loop {

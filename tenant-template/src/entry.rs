@@ -66,7 +66,10 @@ impl FieldErrors {
     /// Whether any field has an error.
     #[must_use]
     pub fn any(&self) -> bool {
-        self.kind.is_some() || self.amount.is_some() || self.date.is_some() || self.description.is_some()
+        self.kind.is_some()
+            || self.amount.is_some()
+            || self.date.is_some()
+            || self.description.is_some()
     }
 }
 
@@ -121,7 +124,12 @@ impl EntryForm {
 /// `YYYY-MM-DD`, as date fields send and expect it.
 #[must_use]
 pub fn iso(date: Date) -> String {
-    format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day())
+    format!(
+        "{:04}-{:02}-{:02}",
+        date.year(),
+        u8::from(date.month()),
+        date.day()
+    )
 }
 
 fn check_date(typed: &str, today: Date) -> Result<Date, String> {
@@ -132,7 +140,11 @@ fn check_date(typed: &str, today: Date) -> Result<Date, String> {
     let date = parse_iso(typed).ok_or("Enter a date as year-month-day, for example 2026-03-31.")?;
     let last = today.saturating_add(AHEAD);
     if date < FIRST_DAY || date > last {
-        return Err(format!("The date must be from {} to {}.", iso(FIRST_DAY), iso(last)));
+        return Err(format!(
+            "The date must be from {} to {}.",
+            iso(FIRST_DAY),
+            iso(last)
+        ));
     }
     Ok(date)
 }
@@ -140,15 +152,23 @@ fn check_date(typed: &str, today: Date) -> Result<Date, String> {
 fn parse_iso(typed: &str) -> Option<Date> {
     let bytes = typed.as_bytes();
     let shaped = bytes.len() == 10
-        && bytes
-            .iter()
-            .enumerate()
-            .all(|(at, byte)| if at == 4 || at == 7 { *byte == b'-' } else { byte.is_ascii_digit() });
+        && bytes.iter().enumerate().all(|(at, byte)| {
+            if at == 4 || at == 7 {
+                *byte == b'-'
+            } else {
+                byte.is_ascii_digit()
+            }
+        });
     if !shaped {
         return None;
     }
     let month = Month::try_from(typed.get(5..7)?.parse::<u8>().ok()?).ok()?;
-    Date::from_calendar_date(typed.get(..4)?.parse().ok()?, month, typed.get(8..)?.parse().ok()?).ok()
+    Date::from_calendar_date(
+        typed.get(..4)?.parse().ok()?,
+        month,
+        typed.get(8..)?.parse().ok()?,
+    )
+    .ok()
 }
 
 fn check_description(typed: &str) -> Result<String, String> {
@@ -158,9 +178,14 @@ fn check_description(typed: &str) -> Result<String, String> {
     }
     let length = typed.chars().count();
     if length > MAX_DESCRIPTION {
-        return Err(format!("Use at most {MAX_DESCRIPTION} characters; this has {length}."));
+        return Err(format!(
+            "Use at most {MAX_DESCRIPTION} characters; this has {length}."
+        ));
     }
-    if typed.chars().any(|char| char.is_control() || reorders_text(char)) {
+    if typed
+        .chars()
+        .any(|char| char.is_control() || reorders_text(char))
+    {
         return Err("Use one line of plain text, without control characters.".to_owned());
     }
     Ok(typed.to_owned())
@@ -194,37 +219,92 @@ mod tests {
         assert_eq!(entry.amount, Amount(-1_250));
         assert_eq!(entry.on, date!(2026 - 11 - 20));
         assert_eq!(entry.description, "Feed for the hens");
-        let income = EntryForm { kind: "income".to_owned(), ..form() }.validate(TODAY).unwrap();
+        let income = EntryForm {
+            kind: "income".to_owned(),
+            ..form()
+        }
+        .validate(TODAY)
+        .unwrap();
         assert_eq!(income.amount, Amount(1_250));
     }
 
     #[test]
     fn all_errors_are_found_at_once() {
         let errors = EntryForm::default().validate(TODAY).unwrap_err();
-        assert!(errors.kind.is_some() && errors.amount.is_some() && errors.date.is_some() && errors.description.is_some());
+        assert!(
+            errors.kind.is_some()
+                && errors.amount.is_some()
+                && errors.date.is_some()
+                && errors.description.is_some()
+        );
     }
 
     #[test]
     fn dates_are_real_days_in_range() {
         for good in ["1970-01-01", "2024-02-29", "2026-11-21", "2027-11-22"] {
-            assert!(EntryForm { date: good.to_owned(), ..form() }.validate(TODAY).is_ok(), "{good}");
+            assert!(
+                EntryForm {
+                    date: good.to_owned(),
+                    ..form()
+                }
+                .validate(TODAY)
+                .is_ok(),
+                "{good}"
+            );
         }
         for bad in [
-            "", "2026-02-29", "2026-13-01", "2026-00-10", "1969-12-31", "2027-11-23", "9999-99-99", "26-11-21", "2026-1-1",
-            "21.11.2026", "2026-11-21T00:00", "+026-11-21", "2026-11-\u{0662}",
+            "",
+            "2026-02-29",
+            "2026-13-01",
+            "2026-00-10",
+            "1969-12-31",
+            "2027-11-23",
+            "9999-99-99",
+            "26-11-21",
+            "2026-1-1",
+            "21.11.2026",
+            "2026-11-21T00:00",
+            "+026-11-21",
+            "2026-11-\u{0662}",
         ] {
-            let errors = EntryForm { date: bad.to_owned(), ..form() }.validate(TODAY).unwrap_err();
+            let errors = EntryForm {
+                date: bad.to_owned(),
+                ..form()
+            }
+            .validate(TODAY)
+            .unwrap_err();
             assert!(errors.date.is_some() && errors.amount.is_none(), "{bad}");
         }
     }
 
     #[test]
     fn descriptions_are_one_plain_line() {
-        let check = |text: &str| EntryForm { description: text.to_owned(), ..form() }.validate(TODAY);
-        for good in ["x", "Ünïcode ✓ 漢字", "<script>alert(1)</script>", "'; DROP TABLE entry; --", &"é".repeat(200)] {
+        let check = |text: &str| {
+            EntryForm {
+                description: text.to_owned(),
+                ..form()
+            }
+            .validate(TODAY)
+        };
+        for good in [
+            "x",
+            "Ünïcode ✓ 漢字",
+            "<script>alert(1)</script>",
+            "'; DROP TABLE entry; --",
+            &"é".repeat(200),
+        ] {
             assert_eq!(check(good).unwrap().description, good);
         }
-        for bad in ["", "   ", "a\nb", "a\0b", "a\u{202E}b", "a\u{2066}b", "\u{7f}x", &"é".repeat(201)] {
+        for bad in [
+            "",
+            "   ",
+            "a\nb",
+            "a\0b",
+            "a\u{202E}b",
+            "a\u{2066}b",
+            "\u{7f}x",
+            &"é".repeat(201),
+        ] {
             assert!(check(bad).unwrap_err().description.is_some(), "{bad:?}");
         }
     }

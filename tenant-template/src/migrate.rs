@@ -10,7 +10,10 @@ use crate::database::{self, ConnectError};
 
 /// The migrations of this build. Versions that a newer build applied are left alone, so that an older image can be
 /// rolled out again: migrations only ever add what older builds can live with.
-static MIGRATOR: Migrator = Migrator { ignore_missing: true, ..sqlx::migrate!() };
+static MIGRATOR: Migrator = Migrator {
+    ignore_missing: true,
+    ..sqlx::migrate!()
+};
 
 /// Why the schema is not up to date.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +35,11 @@ pub enum Error {
 /// The newest migration of this build: the schema version it needs.
 #[must_use]
 pub fn needed_version() -> i64 {
-    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
+    MIGRATOR
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or(0)
 }
 
 /// Waits for the database and applies what is missing.
@@ -40,11 +47,16 @@ pub async fn run(args: &MigrateArgs) -> Result<(), Error> {
     let deadline = Instant::now() + Duration::from_secs(args.timeout);
     let mut connection = database::wait(&args.database, Some(deadline))
         .await
-        .map_err(|source| Error::NoDatabase { seconds: args.timeout, source })?;
+        .map_err(|source| Error::NoDatabase {
+            seconds: args.timeout,
+            source,
+        })?;
     let start = Instant::now();
     // Takes an advisory lock: a second run at the same time waits, then finds nothing to do.
     MIGRATOR.run(&mut connection).await.map_err(Error::Failed)?;
-    let version = applied_version(&mut connection).await.map_err(|error| Error::Failed(error.into()))?;
+    let version = applied_version(&mut connection)
+        .await
+        .map_err(|error| Error::Failed(error.into()))?;
     let took_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(version, took_ms, "the schema is up to date");
     // The work is committed; a connection that does not close cleanly changes nothing.
@@ -55,11 +67,14 @@ pub async fn run(args: &MigrateArgs) -> Result<(), Error> {
 /// The newest applied migration; 0 when none was applied yet.
 pub async fn applied_version(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
     const UNDEFINED_TABLE: &str = "42P01";
-    let newest = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success")
-        .fetch_one(connection)
-        .await;
+    let newest =
+        sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success")
+            .fetch_one(connection)
+            .await;
     match newest {
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNDEFINED_TABLE) => Ok(0),
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNDEFINED_TABLE) => {
+            Ok(0)
+        }
         other => other,
     }
 }
@@ -73,6 +88,10 @@ mod tests {
         let versions: Vec<i64> = MIGRATOR.iter().map(|migration| migration.version).collect();
         let expected: Vec<i64> = (1..=needed_version()).collect();
         assert_eq!(versions, expected);
-        assert!(MIGRATOR.iter().all(|migration| !migration.migration_type.is_down_migration()));
+        assert!(
+            MIGRATOR
+                .iter()
+                .all(|migration| !migration.migration_type.is_down_migration())
+        );
     }
 }

@@ -75,7 +75,11 @@ impl Amount {
     /// The amount with its sign, also when it is positive: `+12.50`.
     #[must_use]
     pub fn signed(self) -> String {
-        if self.0 > 0 { format!("+{self}") } else { self.to_string() }
+        if self.0 > 0 {
+            format!("+{self}")
+        } else {
+            self.to_string()
+        }
     }
 }
 

@@ -38,7 +38,10 @@ impl fmt::Display for NotReady {
         match self {
             Self::Database => f.write_str("the database does not accept connections yet"),
             Self::Schema { found, needed } => {
-                write!(f, "the schema is at version {found}, this build needs {needed}: the migration has not finished")
+                write!(
+                    f,
+                    "the schema is at version {found}, this build needs {needed}: the migration has not finished"
+                )
             }
             Self::Stopping => f.write_str("stopping"),
         }
@@ -58,7 +61,12 @@ impl Readiness {
     /// Not ready until [`Self::probe`] finds that it is. `stop` makes it unready for good.
     #[must_use]
     pub fn new(pool: PgPool, stop: CancellationToken) -> Self {
-        Self { pool, state: watch::Sender::new(Err(NotReady::Database)), lost: Notify::new(), stop }
+        Self {
+            pool,
+            state: watch::Sender::new(Err(NotReady::Database)),
+            lost: Notify::new(),
+            stop,
+        }
     }
 
     /// Works until `stop`: waits for the database and the schema, then sleeps until readiness is lost.
@@ -79,7 +87,9 @@ impl Readiness {
         let needed = migrate::needed_version();
         loop {
             // Without a deadline it only returns with a connection.
-            let Ok(mut connection) = database::wait(args, None).await else { continue };
+            let Ok(mut connection) = database::wait(args, None).await else {
+                continue;
+            };
             // The first page must not wait for a login: open the pool's first connection while the migration runs.
             let warm = self.pool.clone();
             tokio::spawn(async move { warm.acquire().await.map(drop) });
@@ -98,7 +108,9 @@ impl Readiness {
 
     /// Sets the reason; logs it when it is a new one.
     fn not_ready(&self, reason: NotReady) {
-        let changed = self.state.send_if_modified(|state| std::mem::replace(state, Err(reason)) != Err(reason));
+        let changed = self
+            .state
+            .send_if_modified(|state| std::mem::replace(state, Err(reason)) != Err(reason));
         if changed {
             tracing::info!(%reason, "not ready");
         }

@@ -67,12 +67,23 @@ impl Server {
     }
 
     /// As [`Self::bind`], with another interval between looks at the certificate files.
-    pub async fn bind_checking_certificates(args: &ServeArgs, interval: Duration) -> Result<Self, Error> {
+    pub async fn bind_checking_certificates(
+        args: &ServeArgs,
+        interval: Duration,
+    ) -> Result<Self, Error> {
         let tls = tls::server_config(&args.tls_dir, interval).map_err(Error::Tls)?;
-        let failed = |source| Error::Listen { address: args.listen, source };
+        let failed = |source| Error::Listen {
+            address: args.listen,
+            source,
+        };
         let listener = TcpListener::bind(args.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, tls: TlsAcceptor::from(Arc::new(tls)), args: args.clone() })
+        Ok(Self {
+            listener,
+            address,
+            tls: TlsAcceptor::from(Arc::new(tls)),
+            args: args.clone(),
+        })
     }
 
     /// Where it listens; the port is the real one when 0 was asked for.
@@ -98,7 +109,8 @@ impl Server {
             };
             match accepted {
                 Ok((stream, slot)) => {
-                    let serving = serve_connection(stream, self.tls.clone(), router.clone(), stop.clone());
+                    let serving =
+                        serve_connection(stream, self.tls.clone(), router.clone(), stop.clone());
                     connections.spawn(async move {
                         serving.await;
                         drop(slot);
@@ -112,10 +124,16 @@ impl Server {
         }
 
         drop(self.listener);
-        tracing::info!(connections = connections.len(), "stopping: finishing what runs");
+        tracing::info!(
+            connections = connections.len(),
+            "stopping: finishing what runs"
+        );
         connections.close();
         if timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
-            tracing::warn!(connections = connections.len(), "some requests did not end in time and are cut off");
+            tracing::warn!(
+                connections = connections.len(),
+                "some requests did not end in time and are cut off"
+            );
         }
         // It ends with `stop`; a panic in it was already reported.
         let _ = prober.await;
@@ -133,12 +151,20 @@ async fn accept(
     slots: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     // The semaphore is never closed.
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    let slot = Arc::clone(slots)
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     Ok((stream, slot))
 }
 
-async fn serve_connection(stream: TcpStream, tls: TlsAcceptor, router: Router, stop: CancellationToken) {
+async fn serve_connection(
+    stream: TcpStream,
+    tls: TlsAcceptor,
+    router: Router,
+    stop: CancellationToken,
+) {
     // Answers are small and should leave at once; a socket that cannot be told so still works.
     let _ = stream.set_nodelay(true);
     let stream = match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
@@ -155,9 +181,21 @@ async fn serve_connection(stream: TcpStream, tls: TlsAcceptor, router: Router, s
     // The protocol was agreed on in the handshake; nothing has to be guessed from the first bytes.
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let builder = auto::Builder::new(TokioExecutor::new());
-    let mut builder = if http2 { builder.http2_only() } else { builder.http1_only() };
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(60)).max_concurrent_streams(64);
+    let mut builder = if http2 {
+        builder.http2_only()
+    } else {
+        builder.http1_only()
+    };
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEAD);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(60))
+        .max_concurrent_streams(64);
     let service = TowerToHyperService::new(router);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);

@@ -60,8 +60,13 @@ pub fn server_config(dir: &Path, check_interval: Duration) -> Result<ServerConfi
     let certificate = ReloadedCertificate::load(dir, check_interval, Arc::clone(&provider))?;
     let builder = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|source| Error::Pair { dir: dir.to_owned(), source })?;
-    let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(certificate));
+        .map_err(|source| Error::Pair {
+            dir: dir.to_owned(),
+            source,
+        })?;
+    let mut config = builder
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(certificate));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -96,9 +101,15 @@ impl Stamp {
         let dir = real_dir(dir)?;
         let modified = |name: &str| {
             let path = dir.join(name);
-            fs::metadata(&path).and_then(|metadata| metadata.modified()).map_err(|source| Error::Read { path, source })
+            fs::metadata(&path)
+                .and_then(|metadata| metadata.modified())
+                .map_err(|source| Error::Read { path, source })
         };
-        Ok(Self { certificate: modified("tls.crt")?, key: modified("tls.key")?, dir })
+        Ok(Self {
+            certificate: modified("tls.crt")?,
+            key: modified("tls.key")?,
+            dir,
+        })
     }
 }
 
@@ -111,7 +122,11 @@ fn real_dir(dir: &Path) -> Result<PathBuf, Error> {
 }
 
 impl ReloadedCertificate {
-    fn load(dir: &Path, check_interval: Duration, provider: Arc<CryptoProvider>) -> Result<Self, Error> {
+    fn load(
+        dir: &Path,
+        check_interval: Duration,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, Error> {
         let stamp = Stamp::take(dir)?;
         let certificate = read(&stamp.dir, &provider)?;
         Ok(Self {
@@ -119,7 +134,10 @@ impl ReloadedCertificate {
             check_interval,
             provider,
             current: ArcSwap::from_pointee(certificate),
-            seen: Mutex::new(Seen { stamp, checked: Instant::now() }),
+            seen: Mutex::new(Seen {
+                stamp,
+                checked: Instant::now(),
+            }),
         })
     }
 
@@ -144,22 +162,41 @@ impl ReloadedCertificate {
                 self.current.store(Arc::new(certificate));
                 tracing::info!("the certificate changed and was read again");
             }
-            Err(error) => tracing::warn!(reason = chain(&error), "the changed certificate is not usable; keeping the old one"),
+            Err(error) => tracing::warn!(
+                reason = chain(&error),
+                "the changed certificate is not usable; keeping the old one"
+            ),
         }
     }
 }
 
 fn read(dir: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, Error> {
-    let contents = |path: &Path| fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source });
+    let contents = |path: &Path| {
+        fs::read(path).map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })
+    };
     let certificate_path = dir.join("tls.crt");
     let chain = CertificateDer::pem_slice_iter(&contents(&certificate_path)?)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|source| Error::Pem { path: certificate_path, what: "certificate", source })?;
+        .map_err(|source| Error::Pem {
+            path: certificate_path,
+            what: "certificate",
+            source,
+        })?;
     let key_path = dir.join("tls.key");
-    let key = PrivateKeyDer::from_pem_slice(&contents(&key_path)?)
-        .map_err(|source| Error::Pem { path: key_path, what: "private key", source })?;
+    let key =
+        PrivateKeyDer::from_pem_slice(&contents(&key_path)?).map_err(|source| Error::Pem {
+            path: key_path,
+            what: "private key",
+            source,
+        })?;
     // Also checks that the key is that of the certificate.
-    CertifiedKey::from_der(chain, key, provider).map_err(|source| Error::Pair { dir: dir.to_owned(), source })
+    CertifiedKey::from_der(chain, key, provider).map_err(|source| Error::Pair {
+        dir: dir.to_owned(),
+        source,
+    })
 }
 
 impl ResolvesServerCert for ReloadedCertificate {

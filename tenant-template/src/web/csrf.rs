@@ -17,8 +17,14 @@ impl Token {
     /// The token the browser already has, or a new one (122 random bits).
     pub(super) fn of(headers: &HeaderMap) -> Self {
         match sent(headers) {
-            Some(value) => Self { value, fresh: false },
-            None => Self { value: Uuid::new_v4().simple().to_string(), fresh: true },
+            Some(value) => Self {
+                value,
+                fresh: false,
+            },
+            None => Self {
+                value: Uuid::new_v4().simple().to_string(),
+                fresh: true,
+            },
         }
     }
 
@@ -32,8 +38,13 @@ impl Token {
         if !self.fresh {
             return None;
         }
-        let cookie = format!("{COOKIE}={}; Path=/; Secure; HttpOnly; SameSite=Lax", self.value);
-        HeaderValue::try_from(cookie).ok().map(|value| (header::SET_COOKIE, value))
+        let cookie = format!(
+            "{COOKIE}={}; Path=/; Secure; HttpOnly; SameSite=Lax",
+            self.value
+        );
+        HeaderValue::try_from(cookie)
+            .ok()
+            .map(|value| (header::SET_COOKIE, value))
     }
 }
 
@@ -44,7 +55,12 @@ pub(super) fn matches(headers: &HeaderMap, form: &str) -> bool {
 
 /// Compares in a time that does not tell where the difference is.
 fn same(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len() && left.iter().zip(right).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+    left.len() == right.len()
+        && left
+            .iter()
+            .zip(right)
+            .fold(0, |difference, (a, b)| difference | (a ^ b))
+            == 0
 }
 
 /// The token in the request's cookies, if it is well formed.
@@ -55,7 +71,11 @@ fn sent(headers: &HeaderMap) -> Option<String> {
         .filter_map(|cookies| cookies.to_str().ok())
         .flat_map(|cookies| cookies.split(';'))
         .filter_map(|cookie| cookie.trim().split_once('='))
-        .find(|(name, value)| *name == COOKIE && value.len() == 32 && value.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .find(|(name, value)| {
+            *name == COOKIE
+                && value.len() == 32
+                && value.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
         .map(|(_, value)| value.to_owned())
 }
 
@@ -72,7 +92,10 @@ mod tests {
         let first = Token::of(&HeaderMap::new());
         let (_, cookie) = first.cookie().unwrap();
         let cookie = cookie.to_str().unwrap();
-        assert!(cookie.starts_with("__Host-book=") && cookie.ends_with("; Path=/; Secure; HttpOnly; SameSite=Lax"));
+        assert!(
+            cookie.starts_with("__Host-book=")
+                && cookie.ends_with("; Path=/; Secure; HttpOnly; SameSite=Lax")
+        );
 
         let browser = headers(&format!("other=1; {COOKIE}={}", first.value()));
         let second = Token::of(&browser);

@@ -19,7 +19,10 @@ const TIME_LIMIT: Duration = Duration::from_secs(15);
 /// What every answer says to the browser. The policy allows no script at all, and styles and pictures only as files
 /// of this origin. `same-origin` keeps the Origin header on our own forms, which `no-referrer` would remove.
 const SECURITY_HEADERS: [(HeaderName, &str); 8] = [
-    (header::STRICT_TRANSPORT_SECURITY, "max-age=63072000; includeSubDomains"),
+    (
+        header::STRICT_TRANSPORT_SECURITY,
+        "max-age=63072000; includeSubDomains",
+    ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "same-origin"),
@@ -27,9 +30,18 @@ const SECURITY_HEADERS: [(HeaderName, &str); 8] = [
         header::CONTENT_SECURITY_POLICY,
         "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     ),
-    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=(), payment=()"),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "camera=(), geolocation=(), microphone=(), payment=()",
+    ),
 ];
 
 /// Names the request, makes problems into pages, sets the headers and logs one line.
@@ -38,7 +50,10 @@ pub(super) async fn answer(State(app): State<App>, request: Request, next: Next)
     let id = request_id(request.headers());
     let method = known_method(request.method());
     // The route, never the address itself: what people type must not reach the log.
-    let path = request.extensions().get::<MatchedPath>().map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
+    let path = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
     let mut response = next.run(request).await;
 
     if let Some(problem) = response.extensions().get::<Problem>().copied() {
@@ -53,7 +68,9 @@ pub(super) async fn answer(State(app): State<App>, request: Request, next: Next)
         headers.insert(name, HeaderValue::from_static(value));
     }
     // Pages hold the tenant's figures; only assets allow themselves to be kept.
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     if let Ok(value) = HeaderValue::try_from(&id) {
         headers.insert(REQUEST_ID, value);
     }
@@ -71,7 +88,10 @@ pub(super) async fn answer(State(app): State<App>, request: Request, next: Next)
 /// The id the gateway gave, if it is a harmless one, else a new one.
 fn request_id(headers: &HeaderMap) -> String {
     let harmless = |id: &&str| {
-        (8..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        (8..=64).contains(&id.len())
+            && id
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
     headers
         .get(REQUEST_ID)
@@ -112,12 +132,22 @@ pub(super) async fn host(State(app): State<App>, request: Request, next: Next) -
         .uri()
         .authority()
         .map(ToString::to_string)
-        .or_else(|| request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned));
+        .or_else(|| {
+            request
+                .headers()
+                .get(header::HOST)
+                .and_then(|host| host.to_str().ok())
+                .map(str::to_owned)
+        });
     let ours = asked.as_deref().is_some_and(|authority| {
         let host = host_name(authority);
         host == app.url.host() || in_cluster(&host)
     });
-    if ours { next.run(request).await } else { Problem::WrongHost.into_response() }
+    if ours {
+        next.run(request).await
+    } else {
+        Problem::WrongHost.into_response()
+    }
 }
 
 /// Host name without port and trailing dot, in lower case.
@@ -133,13 +163,19 @@ fn host_name(authority: &str) -> String {
 fn in_cluster(host: &str) -> bool {
     match host {
         "app" | "localhost" => true,
-        _ => host.starts_with("app.") && (host.ends_with(".svc") || host.ends_with(".svc.cluster.local")),
+        _ => {
+            host.starts_with("app.")
+                && (host.ends_with(".svc") || host.ends_with(".svc.cluster.local"))
+        }
     }
 }
 
 /// Accepts changes only from our own pages. Browsers send `Origin` with every form; what does not is no browser.
 pub(super) async fn origin(State(app): State<App>, request: Request, next: Next) -> Response {
-    let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let safe = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    );
     if safe || from_our_page(request.headers(), app.url.origin()) {
         next.run(request).await
     } else {
@@ -148,8 +184,13 @@ pub(super) async fn origin(State(app): State<App>, request: Request, next: Next)
 }
 
 fn from_our_page(headers: &HeaderMap, ours: &str) -> bool {
-    let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let same_site = text(HeaderName::from_static("sec-fetch-site")).is_none_or(|site| site == "same-origin");
+    let text = |name: HeaderName| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or_default())
+    };
+    let same_site =
+        text(HeaderName::from_static("sec-fetch-site")).is_none_or(|site| site == "same-origin");
     same_site && text(header::ORIGIN) == Some(ours)
 }
 
@@ -159,7 +200,12 @@ mod tests {
 
     #[test]
     fn host_names_are_compared_without_port_dot_and_case() {
-        for authority in ["acme.example.com", "Acme.Example.com:8443", "acme.example.com.", "acme.example.com.:443"] {
+        for authority in [
+            "acme.example.com",
+            "Acme.Example.com:8443",
+            "acme.example.com.",
+            "acme.example.com.:443",
+        ] {
             assert_eq!(host_name(authority), "acme.example.com");
         }
         assert_eq!(host_name("[::1]:8443"), "[::1]");
@@ -167,10 +213,22 @@ mod tests {
 
     #[test]
     fn only_the_services_own_names_are_in_cluster() {
-        for name in ["app", "localhost", "app.silo-acme-1.svc", "app.silo-acme-1.svc.cluster.local"] {
+        for name in [
+            "app",
+            "localhost",
+            "app.silo-acme-1.svc",
+            "app.silo-acme-1.svc.cluster.local",
+        ] {
             assert!(in_cluster(name), "{name}");
         }
-        for name in ["", "evil.com", "app.evil.com", "app.svc.evil.com", "evil.svc", "10.0.0.1"] {
+        for name in [
+            "",
+            "evil.com",
+            "app.evil.com",
+            "app.svc.evil.com",
+            "evil.svc",
+            "10.0.0.1",
+        ] {
             assert!(!in_cluster(name), "{name}");
         }
     }
@@ -178,11 +236,22 @@ mod tests {
     #[test]
     fn changes_come_from_our_origin_only() {
         let headers = |pairs: &[(&'static str, &'static str)]| {
-            pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+            pairs
+                .iter()
+                .map(|(name, value)| {
+                    (
+                        HeaderName::from_static(name),
+                        HeaderValue::from_static(value),
+                    )
+                })
+                .collect()
         };
         let ours = "https://acme.example.com";
         assert!(from_our_page(&headers(&[("origin", ours)]), ours));
-        assert!(from_our_page(&headers(&[("origin", ours), ("sec-fetch-site", "same-origin")]), ours));
+        assert!(from_our_page(
+            &headers(&[("origin", ours), ("sec-fetch-site", "same-origin")]),
+            ours
+        ));
         for foreign in [
             headers(&[]),
             headers(&[("origin", "null")]),
@@ -198,9 +267,20 @@ mod tests {
 
     #[test]
     fn a_request_id_cannot_carry_anything_else() {
-        let with = |id: &str| request_id(&HeaderMap::from_iter([(REQUEST_ID, HeaderValue::try_from(id).unwrap())]));
+        let with = |id: &str| {
+            request_id(&HeaderMap::from_iter([(
+                REQUEST_ID,
+                HeaderValue::try_from(id).unwrap(),
+            )]))
+        };
         assert_eq!(with("0193-abcd_EF"), "0193-abcd_EF");
-        for odd in ["", "short", "has space in it", "quote\"quote\"", &"x".repeat(65)] {
+        for odd in [
+            "",
+            "short",
+            "has space in it",
+            "quote\"quote\"",
+            &"x".repeat(65),
+        ] {
             assert_ne!(with(odd), odd);
         }
     }

@@ -28,7 +28,11 @@ pub(super) async fn alive() -> &'static str {
 /// answer is held back until it is 200 or the time is over.
 pub(super) async fn ready(State(app): State<App>, Query(patience): Query<Patience>) -> Response {
     let slot = app.held.try_acquire();
-    let wait = if slot.is_ok() { patience.wait.min(MAX_WAIT) } else { 0 };
+    let wait = if slot.is_ok() {
+        patience.wait.min(MAX_WAIT)
+    } else {
+        0
+    };
     match app.readiness.ready(Duration::from_secs(wait)).await {
         Ok(()) => "ready\n".into_response(),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),

@@ -9,10 +9,10 @@ mod problem;
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
-use axum::Router;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 
@@ -56,7 +56,10 @@ pub fn router(app: App) -> Router {
     let pages = Router::new()
         .route("/", get(pages::book))
         .route("/entries", post(pages::add))
-        .route("/entries/{id}/delete", get(pages::confirm_delete).post(pages::delete))
+        .route(
+            "/entries/{id}/delete",
+            get(pages::confirm_delete).post(pages::delete),
+        )
         .route(assets::STYLE_PATH, get(assets::style))
         .route(assets::ICON_PATH, get(assets::icon))
         .fallback(pages::not_found)

@@ -71,7 +71,8 @@ struct DeletePage<'a> {
     refused: &'a str,
 }
 
-const EXPIRED: &str = "This page had been open for too long. Nothing was changed yet: please send it again.";
+const EXPIRED: &str =
+    "This page had been open for too long. Nothing was changed yet: please send it again.";
 
 /// `GET /`: the book.
 pub(super) async fn book(
@@ -127,8 +128,21 @@ async fn shown_again(
     let today = today();
     let page = book::page(&app.pool, 1, today).await?;
     let token = Token::of(headers);
-    let status = if refused.is_empty() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::FORBIDDEN };
-    let shown = BookPage { app, token: &token, page: &page, today, form, errors, done: "", refused };
+    let status = if refused.is_empty() {
+        StatusCode::UNPROCESSABLE_ENTITY
+    } else {
+        StatusCode::FORBIDDEN
+    };
+    let shown = BookPage {
+        app,
+        token: &token,
+        page: &page,
+        today,
+        form,
+        errors,
+        done: "",
+        refused,
+    };
     Ok(html(status, &shown, &token)?)
 }
 
@@ -162,11 +176,33 @@ pub(super) async fn delete(
     }
 }
 
-async fn ask(app: &App, headers: &HeaderMap, id: &str, page: i64, refused: &str) -> Result<Response, Problem> {
-    let entry = book::find(&app.pool, entry_id(id)?).await?.ok_or(Problem::NotFound)?;
+async fn ask(
+    app: &App,
+    headers: &HeaderMap,
+    id: &str,
+    page: i64,
+    refused: &str,
+) -> Result<Response, Problem> {
+    let entry = book::find(&app.pool, entry_id(id)?)
+        .await?
+        .ok_or(Problem::NotFound)?;
     let token = Token::of(headers);
-    let status = if refused.is_empty() { StatusCode::OK } else { StatusCode::FORBIDDEN };
-    Ok(html(status, &DeletePage { app, token: &token, entry: &entry, page, refused }, &token)?)
+    let status = if refused.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::FORBIDDEN
+    };
+    Ok(html(
+        status,
+        &DeletePage {
+            app,
+            token: &token,
+            entry: &entry,
+            page,
+            refused,
+        },
+        &token,
+    )?)
 }
 
 /// An address with something else than a number in it is one that does not exist.
@@ -182,7 +218,11 @@ pub(super) async fn method_not_allowed() -> Problem {
     Problem::MethodNotAllowed
 }
 
-fn html(status: StatusCode, page: &impl Template, token: &Token) -> Result<Response, askama::Error> {
+fn html(
+    status: StatusCode,
+    page: &impl Template,
+    token: &Token,
+) -> Result<Response, askama::Error> {
     let mut response = (status, Html(page.render()?)).into_response();
     if let Some((name, value)) = token.cookie() {
         response.headers_mut().insert(name, value);
@@ -196,7 +236,10 @@ fn today() -> Date {
 }
 
 /// How templates show dates. They pass every field by reference.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "templates pass every field by reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "templates pass every field by reference"
+)]
 mod day {
     use time::Date;
 

@@ -38,16 +38,34 @@ impl Problem {
 
     fn text(self) -> (&'static str, &'static str) {
         match self {
-            Self::NotFound => ("Nothing here", "This page does not exist, or the entry was deleted."),
-            Self::MethodNotAllowed => ("That does not work here", "This address does not take that kind of request."),
+            Self::NotFound => (
+                "Nothing here",
+                "This page does not exist, or the entry was deleted.",
+            ),
+            Self::MethodNotAllowed => (
+                "That does not work here",
+                "This address does not take that kind of request.",
+            ),
             Self::ForeignOrigin => (
                 "Not sent from this book",
                 "For your safety, changes are only accepted from the book’s own pages. Open the book and try again.",
             ),
-            Self::WrongHost => ("Wrong address", "This book is not served under the address that was asked for."),
-            Self::TooLarge => ("Too much at once", "What was sent is larger than any entry can be."),
-            Self::BadForm => ("That could not be read", "The form did not arrive as it should. Open the book and try again."),
-            Self::TooSlow => ("That took too long", "Nothing is wrong with what you did. Please try again in a moment."),
+            Self::WrongHost => (
+                "Wrong address",
+                "This book is not served under the address that was asked for.",
+            ),
+            Self::TooLarge => (
+                "Too much at once",
+                "What was sent is larger than any entry can be.",
+            ),
+            Self::BadForm => (
+                "That could not be read",
+                "The form did not arrive as it should. Open the book and try again.",
+            ),
+            Self::TooSlow => (
+                "That took too long",
+                "Nothing is wrong with what you did. Please try again in a moment.",
+            ),
             Self::DatabaseAway => (
                 "The book cannot be opened right now",
                 "Your entries are safe. Please try again in a moment.",
@@ -62,7 +80,12 @@ impl Problem {
     /// The page, with the reference under which the log has the details.
     pub(super) fn page(self, book: &str, reference: &str) -> Response {
         let (title, message) = self.text();
-        let page = ProblemPage { book, title, message, reference };
+        let page = ProblemPage {
+            book,
+            title,
+            message,
+            reference,
+        };
         let mut response = match page.render() {
             Ok(html) => Html(html).into_response(),
             // Without its template the title still helps.
@@ -70,7 +93,9 @@ impl Problem {
         };
         *response.status_mut() = self.status();
         if self.status() == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         }
         response
     }
@@ -99,7 +124,11 @@ impl From<sqlx::Error> for Problem {
             }
             // Class 57: the server is starting, stopping, or cancelled the statement. Class 08 and 53: no connection to be had.
             sqlx::Error::Database(ref database)
-                if database.code().is_some_and(|code| ["57", "08", "53"].iter().any(|class| code.starts_with(class))) =>
+                if database.code().is_some_and(|code| {
+                    ["57", "08", "53"]
+                        .iter()
+                        .any(|class| code.starts_with(class))
+                }) =>
             {
                 tracing::warn!(reason, "the database is away");
                 Self::DatabaseAway
@@ -135,7 +164,11 @@ impl From<askama::Error> for Problem {
 
 impl From<FormRejection> for Problem {
     fn from(rejection: FormRejection) -> Self {
-        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE { Self::TooLarge } else { Self::BadForm }
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Self::TooLarge
+        } else {
+            Self::BadForm
+        }
     }
 }
 
