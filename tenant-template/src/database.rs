@@ -28,7 +28,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_CONNECTIONS: u32 = 4;
 
 /// A connection lives this long at most, so that a renewed client certificate is soon the only one in use.
-const MAX_LIFETIME: Duration = Duration::from_secs(10 * 60);
+const MAX_LIFETIME: Duration = Duration::from_mins(10);
 
 /// Why a try to connect failed.
 #[derive(Debug, thiserror::Error)]

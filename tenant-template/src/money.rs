@@ -108,7 +108,7 @@ impl fmt::Display for Amount {
         let minor = self.0.unsigned_abs();
         let whole = (minor / 100).to_string();
         for (position, digit) in whole.char_indices() {
-            if position > 0 && (whole.len() - position) % 3 == 0 {
+            if position > 0 && (whole.len() - position).is_multiple_of(3) {
                 f.write_str(",")?;
             }
             write!(f, "{digit}")?;

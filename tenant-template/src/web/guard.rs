@@ -161,13 +161,12 @@ fn host_name(authority: &str) -> String {
 
 /// The names under which the app's own Service is reached; nobody can own them in the public DNS.
 fn in_cluster(host: &str) -> bool {
-    match host {
-        "app" | "localhost" => true,
-        _ => {
-            host.starts_with("app.")
-                && (host.ends_with(".svc") || host.ends_with(".svc.cluster.local"))
-        }
-    }
+    let labels: Vec<&str> = host
+        .strip_suffix(".cluster.local")
+        .unwrap_or(host)
+        .split('.')
+        .collect();
+    matches!(*labels, ["localhost" | "app"] | ["app", _, "svc"])
 }
 
 /// Accepts changes only from our own pages. Browsers send `Origin` with every form; what does not is no browser.

@@ -1,7 +1,7 @@
 //! One tenant's app, in this process, with its own database.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -55,7 +55,7 @@ impl Silo {
         );
     }
 
-    fn database_args(&self, user: &str, dir: PathBuf) -> DatabaseArgs {
+    fn database_args(&self, user: &str, dir: &Path) -> DatabaseArgs {
         DatabaseArgs {
             host: "localhost".to_owned(),
             port: Cluster::shared().port,
@@ -75,7 +75,7 @@ impl Silo {
             display_name: "Acme <Farms> & Söns".to_owned(),
             environment: "staging".to_owned(),
             url: URL.parse().unwrap(),
-            database: self.database_args("app", self.mounted.path().to_owned()),
+            database: self.database_args("app", self.mounted.path()),
             log: "warn".parse().unwrap(),
         }
     }
@@ -93,7 +93,7 @@ impl Silo {
                 ("client.key", &client.key),
             ],
         );
-        let database = self.database_args("owner", dir.path().to_owned());
+        let database = self.database_args("owner", dir.path());
         migrate::run(&MigrateArgs {
             timeout,
             database,

@@ -105,19 +105,15 @@ impl Cluster {
     }
 
     fn set_up(&self, root: &Path) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let socket = self.socket_dir.join(format!(".s.PGSQL.{}", self.port));
-        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
-            let log = || fs::read_to_string(root.join("log")).unwrap_or_default();
-            assert!(
-                Instant::now() < deadline,
-                "PostgreSQL did not start:\n{}",
-                log()
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
         // The caller is inside its own runtime, which cannot wait for another one on the same thread.
         let statements = async {
+            let deadline = Instant::now() + Duration::from_mins(1);
+            while self.connect("postgres").await.is_err() {
+                let log = || fs::read_to_string(root.join("log")).unwrap_or_default();
+                let late = Instant::now() >= deadline;
+                assert!(!late, "PostgreSQL did not start:\n{}", log());
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
             for (database, statement) in [
                 ("postgres", ROLES),
                 ("postgres", CREATE_SILO),
@@ -145,12 +141,16 @@ impl Cluster {
 
     /// A connection as superuser, which no silo's app has.
     pub async fn superuser(&self, database: &str) -> PgConnection {
+        self.connect(database).await.unwrap()
+    }
+
+    async fn connect(&self, database: &str) -> Result<PgConnection, sqlx::Error> {
         let options = PgConnectOptions::new_without_pgpass()
             .socket(&self.socket_dir)
             .port(self.port)
             .username("postgres")
             .database(database);
-        PgConnection::connect_with(&options).await.unwrap()
+        PgConnection::connect_with(&options).await
     }
 
     /// A new, empty database, owned by `owner`.

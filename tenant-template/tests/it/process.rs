@@ -139,11 +139,11 @@ async fn slow_form(client: &Client, csrf: &str) -> (Held, RestOfForm) {
     let mut stream = client.handshake(&[&rustls::version::TLS13]).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
     // The server says `100 Continue` when the handler asks for the body: now the request runs.
-    let mut held = Held(stream);
+    let mut form = Held(stream);
     let go_on = "HTTP/1.1 100 Continue\r\n\r\n";
-    assert_eq!(held.read(go_on.len()).await, go_on);
-    held.0.write_all(start.as_bytes()).await.unwrap();
-    (held, RestOfForm(REST))
+    assert_eq!(form.read(go_on.len()).await, go_on);
+    form.0.write_all(start.as_bytes()).await.unwrap();
+    (form, RestOfForm(REST))
 }
 
 impl RestOfForm {

@@ -13,7 +13,7 @@ const FORM: [(&str, &str); 4] = [
     ("description", "x"),
 ];
 
-fn with_csrf<'a>(csrf: &'a str) -> Vec<(&'a str, &'a str)> {
+fn with_csrf(csrf: &str) -> Vec<(&str, &str)> {
     FORM.into_iter().chain([("csrf", csrf)]).collect()
 }
 

@@ -97,8 +97,11 @@ async fn a_renewed_client_certificate_is_used_for_new_connections() {
     assert_eq!(app.query::<String>(SERIALS).await, "1");
     app.silo.mount_app("app", 2);
     assert_eq!(client.get("/").await.status, StatusCode::OK);
-    app.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app' AND datname = current_database()").await;
+    // Also one that was still logging in with the old certificate just now.
+    let end_old = "SELECT pg_terminate_backend(pid) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+        WHERE datname = current_database() AND usename = 'app' AND client_serial = 1";
     eventually("only the renewed certificate is in use", async || {
+        app.sql(end_old).await;
         let page = client.get("/").await;
         (page.status == StatusCode::OK && app.query::<String>(SERIALS).await == "2").then_some(())
     })
