@@ -1,0 +1,91 @@
+//! What runs, and how to reach it.
+
+use anyhow::Result;
+
+use super::forward::{self, Ports};
+use super::layout::Cluster;
+use super::pki::{BASE_DOMAIN, api_server};
+use super::versions::{CILIUM, COREDNS, ETCD, KUBERNETES, TRAEFIK};
+use super::{build, control_plane, process};
+use crate::command::run;
+
+/// The processes and their versions, in the order they start.
+const PROCESSES: [(&str, &str); 10] = [
+    ("etcd", ETCD),
+    ("kube-apiserver", KUBERNETES),
+    ("kube-controller-manager", KUBERNETES),
+    ("kube-scheduler", KUBERNETES),
+    ("containerd", "Debian's"),
+    ("cilium-operator", CILIUM),
+    ("cilium-agent", CILIUM),
+    ("kubelet", KUBERNETES),
+    ("kube-proxy", KUBERNETES),
+    ("volumes", "this repository's"),
+];
+
+/// Prints the cluster's state on stdout.
+pub fn print(cluster: &Cluster, ports: Ports) -> Result<()> {
+    println!("cluster {}", cluster.name);
+    for (name, version) in PROCESSES
+        .into_iter()
+        .chain([(forward::NAME, "this repository's")])
+    {
+        let state = process::pid(cluster, name).map_or_else(
+            || "not running".to_owned(),
+            |pid| format!("running, process {pid}"),
+        );
+        println!("  {name:<24} {version:<18} {state}");
+    }
+    let Some(tools) = build::built()? else {
+        println!("  its components are not all built: run `cargo xtask cluster up`");
+        return Ok(());
+    };
+    if process::pid(cluster, "kube-apiserver").is_none()
+        || !control_plane::api_answers(cluster, &tools)
+    {
+        println!("  the API server does not answer: run `cargo xtask cluster up`");
+        return Ok(());
+    }
+    for (namespace, name, version) in [
+        ("kube-system", "coredns", COREDNS),
+        ("traefik", "traefik", TRAEFIK),
+    ] {
+        let path = r#"jsonpath={.status.conditions[?(@.type=="Available")].status}"#;
+        let available = run(control_plane::kubectl(cluster, &tools)?.args([
+            "get",
+            "deployment",
+            "-n",
+            namespace,
+            name,
+            "-o",
+            path,
+        ]))
+        .is_ok_and(|status| status == "True");
+        println!(
+            "  {name:<24} {version:<18} {}",
+            if available {
+                "available"
+            } else {
+                "not available"
+            }
+        );
+    }
+    println!();
+    println!("  API server   {}", api_server());
+    println!(
+        "  kubectl      export KUBECONFIG={}",
+        cluster.kubeconfig().display()
+    );
+    println!(
+        "               {}/kubectl get pods -A",
+        build::links()?.display()
+    );
+    println!(
+        "  tenants      https://NAME.{BASE_DOMAIN}:{} (HTTP: {})",
+        ports.https, ports.http
+    );
+    println!("  gateway CA   {}", cluster.gateway_ca().display());
+    println!("  audit log    {}", cluster.audit_log().display());
+    println!("  logs         {}", cluster.logs().display());
+    Ok(())
+}
