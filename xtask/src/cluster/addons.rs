@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use sha2::{Digest as _, Sha256};
 
-use super::build::Tools;
+use super::build::{Tools, hex};
 use super::control_plane::kubectl;
 use super::image::Loaded;
 use super::layout::Cluster;
@@ -149,7 +150,13 @@ fn apply(cluster: &Cluster, tools: &Tools, file: &str, values: &[(&str, &str)]) 
     let file = paths::cluster_sources().join(file);
     let text =
         fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let manifest = filled(&text, values)?;
+    let hash = hex(&Sha256::digest(&text));
+    let values: Vec<_> = values
+        .iter()
+        .copied()
+        .chain([("MANIFEST", hash.as_str())])
+        .collect();
+    let manifest = filled(&text, &values)?;
     let mut child = kubectl(cluster, tools)?
         .args(["apply", "--server-side", "--force-conflicts", "-f", "-"])
         .stdin(Stdio::piped())
