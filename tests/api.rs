@@ -26,3 +26,89 @@ fn the_chart_ships_the_generated_crds() {
         &granary::api::crds_yaml().expect("the CRDs are YAML"),
     );
 }
+
+mod specs;
+
+use granary::api::validate::{Checked, Verdict};
+use kube::core::cel::Validator;
+use serde_json::Value;
+
+fn check(object: &Value) -> Checked {
+    let yaml = serde_saphyr::to_string(object).expect("the object is YAML");
+    let mut checked = granary::api::validate(&yaml).unwrap_or_else(|error| panic!("{error:?} in\n{yaml}"));
+    assert_eq!(checked.len(), 1, "{yaml}");
+    checked.remove(0)
+}
+
+#[test]
+fn good_specs_are_taken() {
+    for object in specs::good() {
+        assert_eq!(check(&object).verdict, Verdict::Valid, "{object:#}");
+    }
+}
+
+#[test]
+fn bad_specs_are_refused_by_the_name_of_the_field() {
+    let bad = specs::bad();
+    assert!(bad.len() >= 60, "only {}", bad.len());
+    let mut missed = Vec::new();
+    for row in bad {
+        match check(&row.object).verdict {
+            Verdict::Invalid(findings) if findings.iter().any(|finding| finding.field.starts_with(row.field)) => {}
+            verdict => missed.push(format!("{} ({}): {verdict:?}", row.what, row.field)),
+        }
+    }
+    assert!(missed.is_empty(), "{missed:#?}");
+}
+
+/// The schema of the CRD for this object.
+fn schema(object: &Value) -> Value {
+    granary::api::crds()
+        .into_iter()
+        .find(|crd| crd.spec.names.kind == object["kind"])
+        .map(|crd| serde_json::json!(crd.spec.versions[0].schema.as_ref().and_then(|schema| schema.open_api_v3_schema.clone())))
+        .expect("there is a CRD")
+}
+
+#[test]
+fn bad_changes_are_refused_by_the_name_of_the_field() {
+    for change in specs::bad_changes() {
+        let failures = Validator::new()
+            .validate(&schema(&change.before), &change.after, Some(&change.before))
+            .expect_err(change.what);
+        assert!(failures.iter().any(|failure| failure.field_path.trim_start_matches('.') == change.field), "{}: {failures:?}", change.what);
+    }
+}
+
+#[test]
+fn good_changes_are_taken() {
+    for change in specs::good_changes() {
+        let checked = Validator::new().validate(&schema(&change.before), &change.after, Some(&change.before));
+        assert!(checked.is_ok(), "{}: {checked:?}", change.what);
+    }
+}
+
+/// What admission takes, the operator builds: the two sets of rules do not drift apart.
+#[test]
+fn the_operator_takes_what_admission_takes() {
+    use granary::api::{Plan, SiloSettings, Tenant, ValidTenant};
+    let settings = SiloSettings {
+        base_domain: "granary.localhost".into(),
+        external_port: 443,
+        gateway_name: "granary".into(),
+        gateway_namespace: "granary-system".into(),
+        gateway_dataplane_namespace: "traefik".into(),
+        plane_namespace: "granary-system".into(),
+        postgres_image: "localhost/postgres".into(),
+        dns_namespace: "kube-system".into(),
+    };
+    let (plans, tenants): (Vec<Value>, Vec<Value>) = specs::good().into_iter().partition(|object| object["kind"] == "Plan");
+    for (plan, tenant) in plans.iter().map(|plan| (plan, &tenants[0])).chain(tenants.iter().map(|tenant| (&plans[0], tenant))) {
+        let mut plan: Plan = serde_json::from_value(plan.clone()).expect("a plan");
+        let mut tenant: Tenant = serde_json::from_value(tenant.clone()).expect("a tenant");
+        plan.metadata.name = Some(tenant.spec.plan.clone());
+        tenant.metadata.uid = Some("73f76faf-b25e-482b-92c2-82d222f4b1b9".into());
+        let valid = ValidTenant::new(&tenant, &plan, &settings);
+        assert!(valid.is_ok(), "{valid:?}: {tenant:?} {plan:?}");
+    }
+}

@@ -9,14 +9,18 @@ pub mod plan;
 pub mod quantity;
 pub mod reserved;
 mod rules;
+mod source;
+mod structure;
 pub mod tenant;
 pub mod valid;
+pub mod validate;
 
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use crd::{crds, crds_yaml};
 pub use names::{Release, SiloName};
 pub use plan::{Plan, PlanSpec};
 pub use tenant::{Environment, Phase, Tenant, TenantSpec, TenantState, TenantStatus};
+pub use validate::validate;
 pub use valid::{Rejection, SiloSettings, ValidTenant};
 
 /// API group of every Granary resource.
