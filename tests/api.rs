@@ -35,7 +35,8 @@ use serde_json::Value;
 
 fn check(object: &Value) -> Checked {
     let yaml = serde_saphyr::to_string(object).expect("the object is YAML");
-    let mut checked = granary::api::validate(&yaml).unwrap_or_else(|error| panic!("{error:?} in\n{yaml}"));
+    let mut checked =
+        granary::api::validate(&yaml).unwrap_or_else(|error| panic!("{error:?} in\n{yaml}"));
     assert_eq!(checked.len(), 1, "{yaml}");
     checked.remove(0)
 }
@@ -54,7 +55,10 @@ fn bad_specs_are_refused_by_the_name_of_the_field() {
     let mut missed = Vec::new();
     for row in bad {
         match check(&row.object).verdict {
-            Verdict::Invalid(findings) if findings.iter().any(|finding| finding.field.starts_with(row.field)) => {}
+            Verdict::Invalid(findings)
+                if findings
+                    .iter()
+                    .any(|finding| finding.field.starts_with(row.field)) => {}
             verdict => missed.push(format!("{} ({}): {verdict:?}", row.what, row.field)),
         }
     }
@@ -66,7 +70,14 @@ fn schema(object: &Value) -> Value {
     granary::api::crds()
         .into_iter()
         .find(|crd| crd.spec.names.kind == object["kind"])
-        .map(|crd| serde_json::json!(crd.spec.versions[0].schema.as_ref().and_then(|schema| schema.open_api_v3_schema.clone())))
+        .map(|crd| {
+            serde_json::json!(
+                crd.spec.versions[0]
+                    .schema
+                    .as_ref()
+                    .and_then(|schema| schema.open_api_v3_schema.clone())
+            )
+        })
         .expect("there is a CRD")
 }
 
@@ -76,14 +87,21 @@ fn bad_changes_are_refused_by_the_name_of_the_field() {
         let failures = Validator::new()
             .validate(&schema(&change.before), &change.after, Some(&change.before))
             .expect_err(change.what);
-        assert!(failures.iter().any(|failure| failure.field_path.trim_start_matches('.') == change.field), "{}: {failures:?}", change.what);
+        assert!(
+            failures
+                .iter()
+                .any(|failure| failure.field_path.trim_start_matches('.') == change.field),
+            "{}: {failures:?}",
+            change.what
+        );
     }
 }
 
 #[test]
 fn good_changes_are_taken() {
     for change in specs::good_changes() {
-        let checked = Validator::new().validate(&schema(&change.before), &change.after, Some(&change.before));
+        let checked =
+            Validator::new().validate(&schema(&change.before), &change.after, Some(&change.before));
         assert!(checked.is_ok(), "{}: {checked:?}", change.what);
     }
 }
@@ -102,8 +120,14 @@ fn the_operator_takes_what_admission_takes() {
         postgres_image: "localhost/postgres".into(),
         dns_namespace: "kube-system".into(),
     };
-    let (plans, tenants): (Vec<Value>, Vec<Value>) = specs::good().into_iter().partition(|object| object["kind"] == "Plan");
-    for (plan, tenant) in plans.iter().map(|plan| (plan, &tenants[0])).chain(tenants.iter().map(|tenant| (&plans[0], tenant))) {
+    let (plans, tenants): (Vec<Value>, Vec<Value>) = specs::good()
+        .into_iter()
+        .partition(|object| object["kind"] == "Plan");
+    for (plan, tenant) in plans
+        .iter()
+        .map(|plan| (plan, &tenants[0]))
+        .chain(tenants.iter().map(|tenant| (&plans[0], tenant)))
+    {
         let mut plan: Plan = serde_json::from_value(plan.clone()).expect("a plan");
         let mut tenant: Tenant = serde_json::from_value(tenant.clone()).expect("a tenant");
         plan.metadata.name = Some(tenant.spec.plan.clone());

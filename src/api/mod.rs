@@ -20,8 +20,8 @@ pub use crd::{crds, crds_yaml};
 pub use names::{Release, SiloName};
 pub use plan::{Plan, PlanSpec};
 pub use tenant::{Environment, Phase, Tenant, TenantSpec, TenantState, TenantStatus};
-pub use validate::validate;
 pub use valid::{Rejection, SiloSettings, ValidTenant};
+pub use validate::validate;
 
 /// API group of every Granary resource.
 pub const GROUP: &str = "granary.dev";
@@ -35,7 +35,7 @@ pub const LABEL_TENANT: &str = "granary.dev/tenant";
 /// Finalizer on a `Tenant`: its silo is removed before the resource goes.
 pub const FINALIZER: &str = "granary.dev/silo";
 
-/// ConfigMap in the operator's namespace whose keys are the names of all plans: what admission checks
+/// `ConfigMap` in the operator's namespace whose keys are the names of all plans: what admission checks
 /// `spec.plan` against, because a policy cannot look up an object by a name it reads from another.
 pub const PLAN_LIST: &str = "granary-plans";
 

@@ -49,13 +49,8 @@ impl Release {
     #[must_use]
     pub fn of_image(image: &str) -> Self {
         let digest = Sha256::digest(image.as_bytes());
-        Self(
-            digest
-                .iter()
-                .take(4)
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-        )
+        let first = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+        Self(format!("{first:08x}"))
     }
 
     /// The release as a string.

@@ -28,7 +28,10 @@ impl Node {
     /// The field of a map.
     pub fn field(&self, name: &str) -> Option<&Spanned<Node>> {
         match self {
-            Self::Map(fields) => fields.iter().find(|(key, _)| key == name).map(|(_, node)| node),
+            Self::Map(fields) => fields
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, node)| node),
             Self::Leaf(_) | Self::List(_) => None,
         }
     }
@@ -46,15 +49,21 @@ impl Node {
         match self {
             Self::Leaf(value) => value.clone(),
             Self::List(items) => items.iter().map(|item| item.value.value()).collect(),
-            Self::Map(fields) => {
-                Value::Object(fields.iter().map(|(key, node)| (key.clone(), node.value.value())).collect::<Map<_, _>>())
-            }
+            Self::Map(fields) => Value::Object(
+                fields
+                    .iter()
+                    .map(|(key, node)| (key.clone(), node.value.value()))
+                    .collect::<Map<_, _>>(),
+            ),
         }
     }
 }
 
 pub(super) fn position(node: &Spanned<Node>) -> Position {
-    Position { line: node.referenced.line(), column: node.referenced.column() }
+    Position {
+        line: node.referenced.line(),
+        column: node.referenced.column(),
+    }
 }
 
 /// The places of all values of a document, by path (`spec.domains[1]`).
@@ -90,7 +99,11 @@ fn collect(node: &Spanned<Node>, path: String, places: &mut HashMap<String, Posi
         }
         Node::Map(fields) => {
             for (key, field) in fields {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                let path = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
                 collect(field, path, places);
             }
         }
@@ -126,7 +139,9 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
-        Ok(Node::Leaf(Number::from_f64(value).map_or(Value::Null, Value::Number)))
+        Ok(Node::Leaf(
+            Number::from_f64(value).map_or(Value::Null, Value::Number),
+        ))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Node, E> {

@@ -47,32 +47,53 @@ fn check_value(schema: &Value, value: &Value, path: &str, faults: &mut Vec<Fault
     let mut fault = |message: String| faults.push((path.to_owned(), message));
     let wanted = schema["type"].as_str().unwrap_or("object");
     if !is_of_type(value, wanted) {
-        fault(format!("Invalid value: {}: must be of type {wanted}, not {}", shown(value), type_of(value)));
+        fault(format!(
+            "Invalid value: {}: must be of type {wanted}, not {}",
+            shown(value),
+            type_of(value)
+        ));
         return;
     }
     if let Some(allowed) = schema["enum"].as_array()
         && !allowed.contains(value)
     {
         let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
-        fault(format!("Unsupported value: {}: supported values: {}", shown(value), allowed.join(", ")));
+        fault(format!(
+            "Unsupported value: {}: supported values: {}",
+            shown(value),
+            allowed.join(", ")
+        ));
     }
     match value {
         Value::String(text) => {
             let length = text.chars().count() as u64;
             if schema["maxLength"].as_u64().is_some_and(|max| length > max) {
-                fault(format!("Too long: {length} characters; may not be more than {}", schema["maxLength"]));
+                fault(format!(
+                    "Too long: {length} characters; may not be more than {}",
+                    schema["maxLength"]
+                ));
             }
             if schema["minLength"].as_u64().is_some_and(|min| length < min) {
-                fault(format!("Invalid value: {}: must be at least {} characters long", shown(value), schema["minLength"]));
+                fault(format!(
+                    "Invalid value: {}: must be at least {} characters long",
+                    shown(value),
+                    schema["minLength"]
+                ));
             }
         }
         Value::Number(number) => {
             let number = number.as_f64().unwrap_or_default();
             if schema["minimum"].as_f64().is_some_and(|min| number < min) {
-                fault(format!("Invalid value: {value}: must be {} or more", schema["minimum"]));
+                fault(format!(
+                    "Invalid value: {value}: must be {} or more",
+                    schema["minimum"]
+                ));
             }
             if schema["maximum"].as_f64().is_some_and(|max| number > max) {
-                fault(format!("Invalid value: {value}: must be {} or less", schema["maximum"]));
+                fault(format!(
+                    "Invalid value: {value}: must be {} or less",
+                    schema["maximum"]
+                ));
             }
         }
         Value::Array(items) => check_list(schema, items, path, faults),
@@ -82,8 +103,18 @@ fn check_value(schema: &Value, value: &Value, path: &str, faults: &mut Vec<Fault
 }
 
 fn check_list(schema: &Value, items: &[Value], path: &str, faults: &mut Vec<Fault>) {
-    if schema["maxItems"].as_u64().is_some_and(|max| items.len() as u64 > max) {
-        faults.push((path.to_owned(), format!("Too many: {}: must have at most {} items", items.len(), schema["maxItems"])));
+    if schema["maxItems"]
+        .as_u64()
+        .is_some_and(|max| items.len() as u64 > max)
+    {
+        faults.push((
+            path.to_owned(),
+            format!(
+                "Too many: {}: must have at most {} items",
+                items.len(),
+                schema["maxItems"]
+            ),
+        ));
     }
     for (index, item) in items.iter().enumerate() {
         let path = format!("{path}[{index}]");
@@ -95,9 +126,20 @@ fn check_list(schema: &Value, items: &[Value], path: &str, faults: &mut Vec<Faul
 }
 
 fn check_object(schema: &Value, fields: &Map<String, Value>, path: &str, faults: &mut Vec<Fault>) {
-    let child = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    let child = |name: &str| {
+        if path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{path}.{name}")
+        }
+    };
     let properties = schema["properties"].as_object();
-    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+    for name in schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
         if !fields.contains_key(name) {
             faults.push((child(name), "Required value".to_owned()));
         }
@@ -108,7 +150,10 @@ fn check_object(schema: &Value, fields: &Map<String, Value>, path: &str, faults:
             None if path.is_empty() && ["apiVersion", "kind"].contains(&name.as_str()) => {}
             None if path == "metadata" && METADATA.contains(&name.as_str()) => {}
             None => {
-                let known = properties.into_iter().flat_map(Map::keys).map(String::as_str);
+                let known = properties
+                    .into_iter()
+                    .flat_map(Map::keys)
+                    .map(String::as_str);
                 faults.push((child(name), unknown(name, known)));
             }
         }
@@ -144,7 +189,9 @@ fn distance(one: &str, other: &str) -> usize {
 
 fn is_of_type(value: &Value, wanted: &str) -> bool {
     match wanted {
-        "integer" => value.as_i64().is_some() || value.as_f64().is_some_and(|number| number.fract() == 0.0),
+        "integer" => {
+            value.as_i64().is_some() || value.as_f64().is_some_and(|number| number.fract() == 0.0)
+        }
         "number" => value.is_number(),
         other => type_of(value) == other,
     }

@@ -80,12 +80,20 @@ fn check_document(document: &Spanned<Node>, checked: &mut Vec<Checked>) {
     let node = &document.value;
     let api_version = node.text("apiVersion").unwrap_or_default();
     let kind = node.text("kind").unwrap_or_default();
-    if let ("v1", "List", Some(Node::List(items))) = (api_version, kind, node.field("items").map(|items| &items.value)) {
-        items.iter().for_each(|item| check_document(item, checked));
+    if let ("v1", "List", Some(Node::List(items))) = (
+        api_version,
+        kind,
+        node.field("items").map(|items| &items.value),
+    ) {
+        for item in items {
+            check_document(item, checked);
+        }
         return;
     }
     let metadata = node.field("metadata").map(|metadata| &metadata.value);
-    let name = ["name", "generateName"].into_iter().find_map(|key| metadata.and_then(|metadata| metadata.text(key)));
+    let name = ["name", "generateName"]
+        .into_iter()
+        .find_map(|key| metadata.and_then(|metadata| metadata.text(key)));
     checked.push(Checked {
         kind: kind.to_owned(),
         name: name.unwrap_or_default().to_owned(),
@@ -95,14 +103,27 @@ fn check_document(document: &Spanned<Node>, checked: &mut Vec<Checked>) {
 }
 
 fn verdict(document: &Spanned<Node>, api_version: &str, kind: &str) -> Verdict {
-    let faults = match SCHEMAS.iter().find(|schema| schema.api_version == api_version && schema.kind == kind) {
+    let faults = match SCHEMAS
+        .iter()
+        .find(|schema| schema.api_version == api_version && schema.kind == kind)
+    {
         Some(schema) => schema.check(document.value.value()),
         None if api_version.split('/').next() == Some(GROUP) => {
-            let known: Vec<String> =
-                SCHEMAS.iter().map(|schema| format!("{} {}", schema.api_version, schema.kind)).collect();
-            vec![("kind".to_owned(), format!("no matches for kind {kind:?} in version {api_version:?}; there are: {}", known.join(", ")))]
+            let known: Vec<String> = SCHEMAS
+                .iter()
+                .map(|schema| format!("{} {}", schema.api_version, schema.kind))
+                .collect();
+            vec![(
+                "kind".to_owned(),
+                format!(
+                    "no matches for kind {kind:?} in version {api_version:?}; there are: {}",
+                    known.join(", ")
+                ),
+            )]
         }
-        None if api_version.is_empty() => vec![("apiVersion".to_owned(), "Required value".to_owned())],
+        None if api_version.is_empty() => {
+            vec![("apiVersion".to_owned(), "Required value".to_owned())]
+        }
         None if kind.is_empty() => vec![("kind".to_owned(), "Required value".to_owned())],
         None => return Verdict::Foreign,
     };
@@ -112,9 +133,13 @@ fn verdict(document: &Spanned<Node>, api_version: &str, kind: &str) -> Verdict {
     let places = Places::of(document);
     let mut findings: Vec<Finding> = faults
         .into_iter()
-        .map(|(field, message)| Finding { position: places.find(&field), field, message })
+        .map(|(field, message)| Finding {
+            position: places.find(&field),
+            field,
+            message,
+        })
         .collect();
-    findings.sort_by(|one, other| one.position.cmp(&other.position));
+    findings.sort_by_key(|finding| finding.position);
     Verdict::Invalid(findings)
 }
 
@@ -122,7 +147,7 @@ fn verdict(document: &Spanned<Node>, api_version: &str, kind: &str) -> Verdict {
 struct Schema {
     api_version: String,
     kind: String,
-    schema: Value,
+    root: Value,
 }
 
 static SCHEMAS: LazyLock<Vec<Schema>> = LazyLock::new(|| {
@@ -133,7 +158,9 @@ static SCHEMAS: LazyLock<Vec<Schema>> = LazyLock::new(|| {
             crd.spec.versions.into_iter().map(move |version| Schema {
                 api_version: format!("{group}/{}", version.name),
                 kind: kind.clone(),
-                schema: serde_json::json!(version.schema.and_then(|schema| schema.open_api_v3_schema)),
+                root: serde_json::json!(
+                    version.schema.and_then(|schema| schema.open_api_v3_schema)
+                ),
             })
         })
         .collect()
@@ -142,16 +169,18 @@ static SCHEMAS: LazyLock<Vec<Schema>> = LazyLock::new(|| {
 impl Schema {
     fn check(&self, mut object: Value) -> Vec<structure::Fault> {
         structure::without_nulls(&mut object);
-        let mut faults = structure::check(&self.schema, &object);
+        let mut faults = structure::check(&self.root, &object);
         let Some(name) = name_of(&mut object) else {
             faults.push(("metadata.name".to_owned(), "Required value".to_owned()));
             return faults;
         };
         if self.kind == "Tenant" && is_reserved(&name) {
-            let message = format!("{name:?} is reserved: the subdomain means something else to people, to mail or to Granary; choose another name");
+            let message = format!(
+                "{name:?} is reserved: the subdomain means something else to people, to mail or to Granary; choose another name"
+            );
             faults.push(("metadata.name".to_owned(), message));
         }
-        let failures = match Validator::new().validate(&self.schema, &object, None) {
+        let failures = match Validator::new().validate(&self.root, &object, None) {
             Ok(()) => Vec::new(),
             Err(failures) => failures.into_vec(),
         };
@@ -210,7 +239,12 @@ spec: {plan: small, owner: null}
         match &checked.verdict {
             Verdict::Invalid(findings) => findings
                 .iter()
-                .map(|finding| format!("{}:{} {finding}", finding.position.line, finding.position.column))
+                .map(|finding| {
+                    format!(
+                        "{}:{} {finding}",
+                        finding.position.line, finding.position.column
+                    )
+                })
                 .collect(),
             other => vec![format!("{other:?}")],
         }
@@ -230,23 +264,42 @@ spec: {plan: small, owner: null}
             ]
         );
         assert_eq!(checked[1].verdict, Verdict::Foreign);
-        assert_eq!((checked[2].verdict.clone(), checked[2].name.as_str(), checked[2].position.line), (Verdict::Valid, "acme-", 17));
+        assert_eq!(
+            (
+                checked[2].verdict.clone(),
+                checked[2].name.as_str(),
+                checked[2].position.line
+            ),
+            (Verdict::Valid, "acme-", 17)
+        );
     }
 
     #[test]
     fn a_list_hides_nothing() {
         let checked = validate("apiVersion: v1\nkind: List\nitems:\n- apiVersion: granary.dev/v1alpha1\n  kind: Plan\n  metadata: {name: p}\n  spec: {}\n").unwrap();
-        assert_eq!(findings(&checked[0]), ["7:9 spec.app: Required value", "7:9 spec.database: Required value"]);
+        assert_eq!(
+            findings(&checked[0]),
+            [
+                "7:9 spec.app: Required value",
+                "7:9 spec.database: Required value"
+            ]
+        );
     }
 
     #[test]
     fn kinds_that_do_not_exist_are_named() {
-        let checked = validate("apiVersion: granary.dev/v1\nkind: Tenant\nmetadata: {name: acme}\n").unwrap();
+        let checked =
+            validate("apiVersion: granary.dev/v1\nkind: Tenant\nmetadata: {name: acme}\n").unwrap();
         assert_eq!(
             findings(&checked[0]),
-            ["2:7 kind: no matches for kind \"Tenant\" in version \"granary.dev/v1\"; there are: granary.dev/v1alpha1 Tenant, granary.dev/v1alpha1 Plan"]
+            [
+                "2:7 kind: no matches for kind \"Tenant\" in version \"granary.dev/v1\"; there are: granary.dev/v1alpha1 Tenant, granary.dev/v1alpha1 Plan"
+            ]
         );
-        assert_eq!(findings(&validate("a: 1").unwrap()[0]), ["1:1 apiVersion: Required value"]);
+        assert_eq!(
+            findings(&validate("a: 1").unwrap()[0]),
+            ["1:1 apiVersion: Required value"]
+        );
         assert!(validate("").unwrap().is_empty());
     }
 
@@ -255,7 +308,10 @@ spec: {plan: small, owner: null}
         for text in ["spec: {plan: small", "a: 1\na: 2\n"] {
             let error = validate(text).expect_err(text);
             let source = std::error::Error::source(&error).unwrap().to_string();
-            assert!(source.contains("line") || source.contains("-->"), "{source}");
+            assert!(
+                source.contains("line") || source.contains("-->"),
+                "{source}"
+            );
         }
     }
 }

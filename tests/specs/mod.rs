@@ -85,7 +85,12 @@ pub fn good() -> Vec<Value> {
     let named = |name: &str| with(tenant(), json!({"metadata": {"name": name}}));
     let spec = |change: Value| with(tenant(), json!({"spec": change}));
     let schedule = |line: &str| with(plan(), json!({"spec": {"backup": {"schedule": line}}}));
-    let image = |name: &str| with(tenant(), json!({"spec": {"app": {"image": format!("{name}@{DIGEST}")}}}));
+    let image = |name: &str| {
+        with(
+            tenant(),
+            json!({"spec": {"app": {"image": format!("{name}@{DIGEST}")}}}),
+        )
+    };
     let mut minimal = tenant();
     minimal["spec"] = json!({"plan": "small"});
     let letters = "a".repeat(63);
@@ -116,18 +121,47 @@ pub fn good() -> Vec<Value> {
         schedule("*/15 0-6,22-23 1,15 */3 1-5"),
         schedule("0 23 31 12 7"),
         with(plan(), json!({"spec": {"backup": null}})),
-        with(plan(), json!({"spec": {"backup": {"retentionDays": 3650}, "database": {"connections": 1000}}})),
-        with(plan(), json!({"spec": {"database": {"storage": "16Ti", "memory": "512Gi", "cpu": "64000m"}}})),
+        with(
+            plan(),
+            json!({"spec": {"backup": {"retentionDays": 3650}, "database": {"connections": 1000}}}),
+        ),
+        with(
+            plan(),
+            json!({"spec": {"database": {"storage": "16Ti", "memory": "512Gi", "cpu": "64000m"}}}),
+        ),
     ]
 }
 
 /// Objects that must be refused when they are made.
 pub fn bad() -> Vec<Bad> {
-    [names(), tenant_specs(), texts(), images(), domains(), plans(), schedules(), shapes()].into_iter().flatten().collect()
+    [
+        names(),
+        tenant_specs(),
+        texts(),
+        images(),
+        domains(),
+        plans(),
+        schedules(),
+        shapes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
-fn rows<V>(base: fn() -> Value, field: &'static str, rows: Vec<(&'static str, V)>, place: impl Fn(V) -> Value) -> Vec<Bad> {
-    rows.into_iter().map(|(what, value)| Bad { what, field, object: with(base(), place(value)) }).collect()
+fn rows<V>(
+    base: fn() -> Value,
+    field: &'static str,
+    rows: Vec<(&'static str, V)>,
+    place: impl Fn(V) -> Value,
+) -> Vec<Bad> {
+    rows.into_iter()
+        .map(|(what, value)| Bad {
+            what,
+            field,
+            object: with(base(), place(value)),
+        })
+        .collect()
 }
 
 fn names() -> Vec<Bad> {
@@ -157,37 +191,130 @@ fn names() -> Vec<Bad> {
         ("a reserved prefix, kube-", "kube-acme"),
         ("nothing", ""),
     ];
-    let mut bad = rows(tenant, "metadata.name", names, |name| json!({"metadata": {"name": name}}));
-    let names = vec![("a plan with a dot", "a.b"), ("a plan with 64 letters", long.as_str())];
-    bad.extend(rows(plan, "metadata.name", names, |name| json!({"metadata": {"name": name}})));
+    let mut bad = rows(
+        tenant,
+        "metadata.name",
+        names,
+        |name| json!({"metadata": {"name": name}}),
+    );
+    let names = vec![
+        ("a plan with a dot", "a.b"),
+        ("a plan with 64 letters", long.as_str()),
+    ];
+    bad.extend(rows(
+        plan,
+        "metadata.name",
+        names,
+        |name| json!({"metadata": {"name": name}}),
+    ));
     bad
 }
 
 fn tenant_specs() -> Vec<Bad> {
-    let field = |field: &'static str, what: &'static str, change: Value| Bad { what, field, object: with(tenant(), json!({"spec": change})) };
+    let field = |field: &'static str, what: &'static str, change: Value| Bad {
+        what,
+        field,
+        object: with(tenant(), json!({"spec": change})),
+    };
     vec![
         field("spec.plan", "no plan", json!({"plan": null})),
         field("spec.plan", "an empty plan", json!({"plan": ""})),
-        field("spec.plan", "a plan in upper case", json!({"plan": "Small"})),
-        field("spec.plan", "a plan with a path", json!({"plan": "../small"})),
-        field("spec.plan", "a plan with a number for a name", json!({"plan": 1})),
-        field("spec.environment", "an abbreviated environment", json!({"environment": "prod"})),
-        field("spec.environment", "an environment in upper case", json!({"environment": "Production"})),
-        field("spec.environment", "an empty environment", json!({"environment": ""})),
-        field("spec.environment", "an environment with a space", json!({"environment": "production "})),
-        field("spec.environment", "an environment with a newline", json!({"environment": "production\n"})),
-        field("spec.environment", "an environment that looks Latin", json!({"environment": "pr\u{43e}duction"})),
-        field("spec.environment", "a list of environments", json!({"environment": ["production"]})),
-        field("spec.environment", "a boolean environment", json!({"environment": true})),
-        field("spec.state", "a state in lower case", json!({"state": "active"})),
+        field(
+            "spec.plan",
+            "a plan in upper case",
+            json!({"plan": "Small"}),
+        ),
+        field(
+            "spec.plan",
+            "a plan with a path",
+            json!({"plan": "../small"}),
+        ),
+        field(
+            "spec.plan",
+            "a plan with a number for a name",
+            json!({"plan": 1}),
+        ),
+        field(
+            "spec.environment",
+            "an abbreviated environment",
+            json!({"environment": "prod"}),
+        ),
+        field(
+            "spec.environment",
+            "an environment in upper case",
+            json!({"environment": "Production"}),
+        ),
+        field(
+            "spec.environment",
+            "an empty environment",
+            json!({"environment": ""}),
+        ),
+        field(
+            "spec.environment",
+            "an environment with a space",
+            json!({"environment": "production "}),
+        ),
+        field(
+            "spec.environment",
+            "an environment with a newline",
+            json!({"environment": "production\n"}),
+        ),
+        field(
+            "spec.environment",
+            "an environment that looks Latin",
+            json!({"environment": "pr\u{43e}duction"}),
+        ),
+        field(
+            "spec.environment",
+            "a list of environments",
+            json!({"environment": ["production"]}),
+        ),
+        field(
+            "spec.environment",
+            "a boolean environment",
+            json!({"environment": true}),
+        ),
+        field(
+            "spec.state",
+            "a state in lower case",
+            json!({"state": "active"}),
+        ),
         field("spec.state", "an unknown state", json!({"state": "Paused"})),
-        field("spec.deletionProtection", "a text for a boolean", json!({"deletionProtection": "false"})),
-        field("spec.app.replicas", "no pods", json!({"app": {"replicas": 0}})),
-        field("spec.app.replicas", "negative pods", json!({"app": {"replicas": -1}})),
-        field("spec.app.replicas", "21 pods", json!({"app": {"replicas": 21}})),
-        field("spec.app.replicas", "half a pod", json!({"app": {"replicas": 1.5}})),
-        field("spec.app.replicas", "pods as text", json!({"app": {"replicas": "2"}})),
-        field("spec.owner.email", "an owner without an address", json!({"owner": {"email": null}})),
+        field(
+            "spec.deletionProtection",
+            "a text for a boolean",
+            json!({"deletionProtection": "false"}),
+        ),
+        field(
+            "spec.app.replicas",
+            "no pods",
+            json!({"app": {"replicas": 0}}),
+        ),
+        field(
+            "spec.app.replicas",
+            "negative pods",
+            json!({"app": {"replicas": -1}}),
+        ),
+        field(
+            "spec.app.replicas",
+            "21 pods",
+            json!({"app": {"replicas": 21}}),
+        ),
+        field(
+            "spec.app.replicas",
+            "half a pod",
+            json!({"app": {"replicas": 1.5}}),
+        ),
+        field(
+            "spec.app.replicas",
+            "pods as text",
+            json!({"app": {"replicas": "2"}}),
+        ),
+        field(
+            "spec.owner.email",
+            "an owner without an address",
+            json!({"owner": {"email": null}}),
+        ),
     ]
 }
 
@@ -209,7 +336,12 @@ fn texts() -> Vec<Bad> {
         ("text that runs backwards", "Acme \u{202e}dtL"),
         ("a space at the end", "Acme "),
     ];
-    let mut bad = rows(tenant, "spec.displayName", names, |name| json!({"spec": {"displayName": name}}));
+    let mut bad = rows(
+        tenant,
+        "spec.displayName",
+        names,
+        |name| json!({"spec": {"displayName": name}}),
+    );
     let long = format!("{}@acme.example", "x".repeat(250));
     let emails = vec![
         ("no address", "ops"),
@@ -225,7 +357,12 @@ fn texts() -> Vec<Bad> {
         ("a list", "a@acme.example,b@acme.example"),
         ("262 letters", long.as_str()),
     ];
-    bad.extend(rows(tenant, "spec.owner.email", emails, |email| json!({"spec": {"owner": {"email": email}}})));
+    bad.extend(rows(
+        tenant,
+        "spec.owner.email",
+        emails,
+        |email| json!({"spec": {"owner": {"email": email}}}),
+    ));
     bad
 }
 
@@ -234,8 +371,17 @@ fn images() -> Vec<Bad> {
         ("a tag", "localhost/app:1".to_owned()),
         ("no version", "localhost/app".to_owned()),
         ("a short digest", "localhost/app@sha256:0f1e2d3c".to_owned()),
-        ("a digest in upper case", format!("localhost/app@{}", DIGEST.to_uppercase().replace("SHA", "sha"))),
-        ("another digest", format!("localhost/app@{}", DIGEST.replace("sha256", "sha512"))),
+        (
+            "a digest in upper case",
+            format!(
+                "localhost/app@{}",
+                DIGEST.to_uppercase().replace("SHA", "sha")
+            ),
+        ),
+        (
+            "another digest",
+            format!("localhost/app@{}", DIGEST.replace("sha256", "sha512")),
+        ),
         ("a space", format!("localhost/ app@{DIGEST}")),
         ("a newline", format!("localhost/app@{DIGEST}\n")),
         ("a variable", format!("$(REGISTRY)/app@{DIGEST}")),
@@ -244,8 +390,18 @@ fn images() -> Vec<Bad> {
         ("a path upwards", format!("localhost/../app@{DIGEST}")),
         ("600 letters", format!("{}@{DIGEST}", "a".repeat(600))),
     ];
-    let mut bad = rows(tenant, "spec.app.image", images, |image| json!({"spec": {"app": {"image": image}}}));
-    bad.extend(rows(plan, "spec.app.image", vec![("a plan's image by tag", "app:latest")], |image| json!({"spec": {"app": {"image": image}}})));
+    let mut bad = rows(
+        tenant,
+        "spec.app.image",
+        images,
+        |image| json!({"spec": {"app": {"image": image}}}),
+    );
+    bad.extend(rows(
+        plan,
+        "spec.app.image",
+        vec![("a plan's image by tag", "app:latest")],
+        |image| json!({"spec": {"app": {"image": image}}}),
+    ));
     bad
 }
 
@@ -256,7 +412,10 @@ fn domains() -> Vec<Bad> {
         tenant,
         "spec.domains",
         vec![
-            ("a domain twice", json!(["a.acme.example", "b.acme.example", "a.acme.example"])),
+            (
+                "a domain twice",
+                json!(["a.acme.example", "b.acme.example", "a.acme.example"]),
+            ),
             ("21 domains", json!(many)),
             ("upper case", json!(["Books.acme.example"])),
             ("a trailing dot", json!(["books.acme.example."])),
@@ -266,7 +425,10 @@ fn domains() -> Vec<Bad> {
             ("a port", json!(["books.acme.example:443"])),
             ("a URL", json!(["https://books.acme.example"])),
             ("an underscore", json!(["_acme-challenge.acme.example"])),
-            ("a label of 64 letters", json!([format!("{}.example", "a".repeat(64))])),
+            (
+                "a label of 64 letters",
+                json!([format!("{}.example", "a".repeat(64))]),
+            ),
             ("312 letters", json!([long])),
             ("a letter that looks Latin", json!(["\u{430}cme.example"])),
             ("a newline", json!(["books.acme.example\n"])),
@@ -282,26 +444,81 @@ fn plans() -> Vec<Bad> {
     let mut bad = rows(
         plan,
         "spec.app.cpu",
-        vec![("negative CPU", "-500m"), ("no CPU", "0m"), ("half a core", "0.5"), ("a core", "1"), ("other letters", "500M"), ("a space", "500 m"), ("too much CPU", "640000m"), ("a variable", "$(CPU)")],
+        vec![
+            ("negative CPU", "-500m"),
+            ("no CPU", "0m"),
+            ("half a core", "0.5"),
+            ("a core", "1"),
+            ("other letters", "500M"),
+            ("a space", "500 m"),
+            ("too much CPU", "640000m"),
+            ("a variable", "$(CPU)"),
+        ],
         |cpu| json!({"spec": {"app": {"cpu": cpu}}}),
     );
     bad.extend(rows(
         plan,
         "spec.database.memory",
-        vec![("negative memory", "-1Gi"), ("memory without a unit", "268435456"), ("decimal units", "256M"), ("a fraction", "1.5Gi"), ("an exponent", "1e9"), ("too little memory", "1Mi"), ("too much memory", "9999Gi"), ("a newline", "256Mi\n")],
+        vec![
+            ("negative memory", "-1Gi"),
+            ("memory without a unit", "268435456"),
+            ("decimal units", "256M"),
+            ("a fraction", "1.5Gi"),
+            ("an exponent", "1e9"),
+            ("too little memory", "1Mi"),
+            ("too much memory", "9999Gi"),
+            ("a newline", "256Mi\n"),
+        ],
         |memory| json!({"spec": {"database": {"memory": memory}}}),
     ));
     bad.extend(rows(
         plan,
         "spec.database.storage",
-        vec![("no storage", "0Gi"), ("negative storage", "-5Gi"), ("too little storage", "1Mi"), ("too much storage", "999Ti"), ("words", "plenty")],
+        vec![
+            ("no storage", "0Gi"),
+            ("negative storage", "-5Gi"),
+            ("too little storage", "1Mi"),
+            ("too much storage", "999Ti"),
+            ("words", "plenty"),
+        ],
         |storage| json!({"spec": {"database": {"storage": storage}}}),
     ));
-    bad.extend(rows(plan, "spec.database.storage", vec![("a number", 5)], |storage| json!({"spec": {"database": {"storage": storage}}})));
-    bad.extend(rows(plan, "spec.database.connections", vec![("9 connections", 9), ("1001 connections", 1001), ("negative connections", -1)], |n| json!({"spec": {"database": {"connections": n}}})));
-    bad.extend(rows(plan, "spec.database.storageClassName", vec![("a class with a slash", "a/b"), ("a class in upper case", "Fast")], |class| json!({"spec": {"database": {"storageClassName": class}}})));
-    bad.extend(rows(plan, "spec.app.replicas", vec![("no pods", 0), ("21 pods", 21)], |n| json!({"spec": {"app": {"replicas": n}}})));
-    bad.push(Bad { what: "no database", field: "spec.database", object: with(plan(), json!({"spec": {"database": null}})) });
+    bad.extend(rows(
+        plan,
+        "spec.database.storage",
+        vec![("a number", 5)],
+        |storage| json!({"spec": {"database": {"storage": storage}}}),
+    ));
+    bad.extend(rows(
+        plan,
+        "spec.database.connections",
+        vec![
+            ("9 connections", 9),
+            ("1001 connections", 1001),
+            ("negative connections", -1),
+        ],
+        |n| json!({"spec": {"database": {"connections": n}}}),
+    ));
+    bad.extend(rows(
+        plan,
+        "spec.database.storageClassName",
+        vec![
+            ("a class with a slash", "a/b"),
+            ("a class in upper case", "Fast"),
+        ],
+        |class| json!({"spec": {"database": {"storageClassName": class}}}),
+    ));
+    bad.extend(rows(
+        plan,
+        "spec.app.replicas",
+        vec![("no pods", 0), ("21 pods", 21)],
+        |n| json!({"spec": {"app": {"replicas": n}}}),
+    ));
+    bad.push(Bad {
+        what: "no database",
+        field: "spec.database",
+        object: with(plan(), json!({"spec": {"database": null}})),
+    });
     bad
 }
 
@@ -323,23 +540,77 @@ fn schedules() -> Vec<Bad> {
         ("two spaces", "0  2 * * *"),
         ("a time zone", "TZ=UTC 0 2 * * *"),
     ];
-    let mut bad = rows(plan, "spec.backup.schedule", lines, |line| json!({"spec": {"backup": {"schedule": line}}}));
-    let days = vec![("no days", 0), ("negative days", -1), ("eleven years", 3651)];
-    bad.extend(rows(plan, "spec.backup.retentionDays", days, |days| json!({"spec": {"backup": {"retentionDays": days}}})));
+    let mut bad = rows(
+        plan,
+        "spec.backup.schedule",
+        lines,
+        |line| json!({"spec": {"backup": {"schedule": line}}}),
+    );
+    let days = vec![
+        ("no days", 0),
+        ("negative days", -1),
+        ("eleven years", 3651),
+    ];
+    bad.extend(rows(
+        plan,
+        "spec.backup.retentionDays",
+        days,
+        |days| json!({"spec": {"backup": {"retentionDays": days}}}),
+    ));
     bad
 }
 
 fn shapes() -> Vec<Bad> {
-    let change = |field: &'static str, what: &'static str, base: fn() -> Value, change: Value| Bad { what, field, object: with(base(), change) };
+    let change =
+        |field: &'static str, what: &'static str, base: fn() -> Value, change: Value| Bad {
+            what,
+            field,
+            object: with(base(), change),
+        };
     vec![
-        change("spec.plam", "a field misspelt", tenant, json!({"spec": {"plam": "small"}})),
-        change("spec.owner.name", "an unknown field inside", tenant, json!({"spec": {"owner": {"name": "Ops"}}})),
-        change("spec.app.command", "a command", tenant, json!({"spec": {"app": {"command": ["sh"]}}})),
-        change("spec.database.superuser", "an unknown field of a plan", plan, json!({"spec": {"database": {"superuser": true}}})),
-        change("template", "an unknown field at the top", tenant, json!({"template": {}})),
-        change("spec.owner", "a text for an object", tenant, json!({"spec": {"owner": "ops@acme.example"}})),
+        change(
+            "spec.plam",
+            "a field misspelt",
+            tenant,
+            json!({"spec": {"plam": "small"}}),
+        ),
+        change(
+            "spec.owner.name",
+            "an unknown field inside",
+            tenant,
+            json!({"spec": {"owner": {"name": "Ops"}}}),
+        ),
+        change(
+            "spec.app.command",
+            "a command",
+            tenant,
+            json!({"spec": {"app": {"command": ["sh"]}}}),
+        ),
+        change(
+            "spec.database.superuser",
+            "an unknown field of a plan",
+            plan,
+            json!({"spec": {"database": {"superuser": true}}}),
+        ),
+        change(
+            "template",
+            "an unknown field at the top",
+            tenant,
+            json!({"template": {}}),
+        ),
+        change(
+            "spec.owner",
+            "a text for an object",
+            tenant,
+            json!({"spec": {"owner": "ops@acme.example"}}),
+        ),
         change("spec", "no spec", tenant, json!({"spec": null})),
-        change("spec.app", "a list for an object", tenant, json!({"spec": {"app": []}})),
+        change(
+            "spec.app",
+            "a list for an object",
+            tenant,
+            json!({"spec": {"app": []}}),
+        ),
     ]
 }
 
@@ -358,25 +629,94 @@ pub fn bad_changes() -> Vec<Change> {
         after: with(self::plan(), json!({"spec": {"database": after}})),
     };
     vec![
-        tenant("from staging to production", "spec.environment", json!({}), json!({"environment": "production"})),
-        tenant("from staging to development", "spec.environment", json!({}), json!({"environment": "development"})),
-        tenant("from production to staging", "spec.environment", json!({"environment": "production"}), json!({"environment": "staging"})),
-        tenant("from staging to the default", "spec.environment", json!({}), json!({"environment": null})),
-        plan("less storage", "spec.database.storage", json!({}), json!({"storage": "1Gi"})),
-        plan("less storage in another unit", "spec.database.storage", json!({}), json!({"storage": "2047Mi"})),
-        plan("another storage class", "spec.database.storageClassName", json!({}), json!({"storageClassName": "slow"})),
-        plan("a storage class taken away", "spec.database.storageClassName", json!({}), json!({"storageClassName": null})),
-        plan("a storage class added", "spec.database.storageClassName", json!({"storageClassName": null}), json!({})),
+        tenant(
+            "from staging to production",
+            "spec.environment",
+            json!({}),
+            json!({"environment": "production"}),
+        ),
+        tenant(
+            "from staging to development",
+            "spec.environment",
+            json!({}),
+            json!({"environment": "development"}),
+        ),
+        tenant(
+            "from production to staging",
+            "spec.environment",
+            json!({"environment": "production"}),
+            json!({"environment": "staging"}),
+        ),
+        tenant(
+            "from staging to the default",
+            "spec.environment",
+            json!({}),
+            json!({"environment": null}),
+        ),
+        plan(
+            "less storage",
+            "spec.database.storage",
+            json!({}),
+            json!({"storage": "1Gi"}),
+        ),
+        plan(
+            "less storage in another unit",
+            "spec.database.storage",
+            json!({}),
+            json!({"storage": "2047Mi"}),
+        ),
+        plan(
+            "another storage class",
+            "spec.database.storageClassName",
+            json!({}),
+            json!({"storageClassName": "slow"}),
+        ),
+        plan(
+            "a storage class taken away",
+            "spec.database.storageClassName",
+            json!({}),
+            json!({"storageClassName": null}),
+        ),
+        plan(
+            "a storage class added",
+            "spec.database.storageClassName",
+            json!({"storageClassName": null}),
+            json!({}),
+        ),
     ]
 }
 
 /// Changes that must be taken.
 pub fn good_changes() -> Vec<Change> {
-    let change = |what, before: Value, after: Value| Change { what, field: "", before, after };
+    let change = |what, before: Value, after: Value| Change {
+        what,
+        field: "",
+        before,
+        after,
+    };
     vec![
-        change("more storage", plan(), with(plan(), json!({"spec": {"database": {"storage": "3Gi"}}}))),
-        change("as much storage in another unit", plan(), with(plan(), json!({"spec": {"database": {"storage": "2048Mi"}}}))),
-        change("suspended", tenant(), with(tenant(), json!({"spec": {"state": "Suspended"}}))),
-        change("everything that may change", tenant(), with(tenant(), json!({"spec": {"displayName": null, "owner": null, "app": null, "domains": null, "deletionProtection": true}}))),
+        change(
+            "more storage",
+            plan(),
+            with(plan(), json!({"spec": {"database": {"storage": "3Gi"}}})),
+        ),
+        change(
+            "as much storage in another unit",
+            plan(),
+            with(plan(), json!({"spec": {"database": {"storage": "2048Mi"}}})),
+        ),
+        change(
+            "suspended",
+            tenant(),
+            with(tenant(), json!({"spec": {"state": "Suspended"}})),
+        ),
+        change(
+            "everything that may change",
+            tenant(),
+            with(
+                tenant(),
+                json!({"spec": {"displayName": null, "owner": null, "app": null, "domains": null, "deletionProtection": true}}),
+            ),
+        ),
     ]
 }
