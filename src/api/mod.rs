@@ -4,6 +4,8 @@
 
 pub mod condition;
 mod crd;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod names;
 pub mod plan;
 pub mod quantity;

@@ -3,6 +3,10 @@
 //! Admission refuses the same mistakes earlier and with the user at hand. These checks stand behind it, because an
 //! object may be older than a rule, and the builders put these values into names, selectors and environments.
 
+mod shape;
+#[cfg(test)]
+mod tests;
+
 use super::quantity::{Bytes, Cpu};
 use super::{Environment, Plan, Release, SiloName, Tenant, TenantState};
 
@@ -149,7 +153,7 @@ impl ValidTenant {
     pub fn new(tenant: &Tenant, plan: &Plan, settings: &SiloSettings) -> Result<Self, Rejection> {
         let name = tenant.metadata.name.clone().unwrap_or_default();
         let uid = tenant.metadata.uid.clone().unwrap_or_default();
-        if !is_uid(&uid) {
+        if !shape::is_uid(&uid) {
             return Err(Rejection::Identity {
                 value: shorten(&uid),
             });
@@ -202,7 +206,7 @@ impl ValidTenant {
 fn app_size(tenant: &Tenant, plan: &Plan) -> Result<AppSize, Rejection> {
     let wanted = tenant.spec.app.clone().unwrap_or_default();
     if let Some(image) = &wanted.image {
-        check(is_image_by_digest(image), || {
+        check(shape::is_image_by_digest(image), || {
             tenant_rejection("spec.app.image", image, IMAGE_RULE)
         })?;
     }
@@ -214,7 +218,7 @@ fn app_size(tenant: &Tenant, plan: &Plan) -> Result<AppSize, Rejection> {
     }
     let size = &plan.spec.app;
     let replicas = size.replicas.to_string();
-    check(is_image_by_digest(&size.image), || {
+    check(shape::is_image_by_digest(&size.image), || {
         plan_rejection(plan, "spec.app.image", &size.image, IMAGE_RULE)
     })?;
     check(REPLICAS.contains(&size.replicas), || {
@@ -246,7 +250,7 @@ fn database_size(plan: &Plan) -> Result<DatabaseSize, Rejection> {
         )
     })?;
     let class = size.storage_class_name.as_deref().unwrap_or("default");
-    check(is_dns_name(class), || {
+    check(shape::is_dns_name(class), || {
         plan_rejection(
             plan,
             "spec.database.storageClassName",
@@ -321,16 +325,19 @@ fn shorten(value: &str) -> String {
 }
 
 fn check_name(name: &str) -> Result<(), Rejection> {
-    check(is_dns_label(name), || name_rejection(name, LABEL_RULE))?;
-    // A punycode label can show as any other tenant's name in a browser.
-    check(!name.starts_with("xn--"), || {
-        name_rejection(name, "must not begin with xn--")
+    check(shape::is_dns_label(name), || {
+        name_rejection(name, LABEL_RULE)
+    })?;
+    // Such a label (`xn--…`) can show as any other tenant's name in a browser.
+    let disguised = name.get(2..4) == Some("--");
+    check(!disguised, || {
+        name_rejection(name, "must not have dashes in third and fourth place")
     })
 }
 
 fn check_domains(domains: &[String]) -> Result<(), Rejection> {
     for (index, domain) in domains.iter().enumerate() {
-        check(is_dns_name(domain) && domain.contains('.'), || {
+        check(shape::is_dns_name(domain) && domain.contains('.'), || {
             tenant_rejection(
                 "spec.domains",
                 domain,
@@ -345,30 +352,16 @@ fn check_domains(domains: &[String]) -> Result<(), Rejection> {
 }
 
 fn check_display_name(name: &str) -> Result<(), Rejection> {
-    let sound = !name.trim().is_empty()
-        && name.chars().count() <= 200
-        && !name.chars().any(char::is_control);
-    check(sound, || {
-        tenant_rejection(
-            "spec.displayName",
-            name,
-            "must be one line of 1 to 200 characters without control characters",
-        )
+    const RULE: &str = "must be one line of 1 to 200 characters without control characters";
+    check(shape::is_one_line(name, 200), || {
+        tenant_rejection("spec.displayName", name, RULE)
     })
 }
 
 fn check_email(email: &str) -> Result<(), Rejection> {
-    let sound = email.len() <= 254
-        && email.bytes().all(|byte| byte.is_ascii_graphic())
-        && email.split_once('@').is_some_and(|(local, domain)| {
-            !local.is_empty() && is_dns_name(&domain.to_ascii_lowercase())
-        });
-    check(sound, || {
-        tenant_rejection(
-            "spec.owner.email",
-            email,
-            "must be an email address, like ops@acme.example",
-        )
+    const RULE: &str = "must be an email address, like ops@acme.example";
+    check(shape::is_email(email), || {
+        tenant_rejection("spec.owner.email", email, RULE)
     })
 }
 
@@ -389,45 +382,4 @@ fn bytes(
     Bytes::parse(text)
         .filter(|bytes| bytes.0 >= least)
         .ok_or_else(|| plan_rejection(plan, field, text, rule))
-}
-
-/// A UID goes into labels, names and certificates.
-fn is_uid(text: &str) -> bool {
-    let hex = text.bytes().filter(u8::is_ascii_hexdigit).count();
-    (10..=63).contains(&text.len())
-        && hex >= 10
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-}
-
-fn is_dns_label(text: &str) -> bool {
-    (1..=63).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-}
-
-fn is_dns_name(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(is_dns_label)
-}
-
-fn is_image_by_digest(image: &str) -> bool {
-    let Some((name, digest)) = image.split_once("@sha256:") else {
-        return false;
-    };
-    let name_is_sound = !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"./:_-".contains(&byte))
-        && name.starts_with(|first: char| first.is_ascii_alphanumeric());
-    name_is_sound
-        && digest.len() == 64
-        && digest
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

@@ -108,10 +108,7 @@ impl Authority {
             certificate_pem: certificate_pem.to_owned(),
             not_before,
             not_after,
-            fingerprint: Sha256::digest(&der)
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
+            fingerprint: format!("{:x}", Sha256::digest(&der)),
             namespace: first(certificate.subject().iter_organization()),
             uid: first(certificate.subject().iter_organizational_unit()),
             key_pem: key_pem.map(|key| Zeroizing::new(key.to_owned())),

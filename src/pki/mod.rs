@@ -33,10 +33,9 @@ pub struct Lifetimes {
 impl Default for Lifetimes {
     /// Leafs of 7 days, authorities of 90 days: a rollover that happens every two months is one that works.
     fn default() -> Self {
-        const DAY: u64 = 24 * 60 * 60;
         Self {
-            leaf: Duration::from_secs(7 * DAY),
-            ca: Duration::from_secs(90 * DAY),
+            leaf: Duration::from_hours(7 * 24),
+            ca: Duration::from_hours(90 * 24),
         }
     }
 }
@@ -172,7 +171,7 @@ pub fn operator_client(authority: &Authority, now: Timestamp) -> Result<Leaf, Pk
         authority,
         Purpose::Client("operator"),
         now,
-        Duration::from_secs(60 * 60),
+        Duration::from_hours(1),
     )
 }
 

@@ -11,6 +11,9 @@
 //! The old one loses its key when it is succeeded, and stays trusted until it expires, and with it all it ever signed.
 //! Everything here follows from the validity of the certificates, so that nothing else has to be stored.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,7 +24,7 @@ use super::{Authority, Lifetimes, backdate, seconds, seconds_after, two_thirds};
 /// leaf's life.
 #[must_use]
 pub fn overlap(lifetimes: &Lifetimes) -> Duration {
-    (lifetimes.leaf / 10).min(Duration::from_secs(60 * 60))
+    (lifetimes.leaf / 10).min(Duration::from_hours(1))
 }
 
 /// Position of the authority that signs now, among authorities in order of age; `None` if none has a key.

@@ -1,4 +1,4 @@
-//! The certificates of a silo as Secrets, and the trust bundle as a ConfigMap.
+//! The certificates of a silo as `Secret`s, and the trust bundle as a `ConfigMap`.
 
 use std::collections::BTreeMap;
 
@@ -90,10 +90,7 @@ pub fn content<'a>(data: impl IntoIterator<Item = (&'a String, &'a [u8])>) -> St
             hash.update(part);
         }
     }
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    format!("{:x}", hash.finalize())
 }
 
 fn stored(authorities: &[Authority]) -> BTreeMap<String, ByteString> {

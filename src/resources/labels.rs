@@ -21,8 +21,6 @@ pub const CA: &str = "ca";
 pub const LABEL_RELEASE: &str = "granary.dev/release";
 /// The label that pods are selected by.
 pub const LABEL_NAME: &str = "app.kubernetes.io/name";
-/// The label that says which part of a product a pod is.
-pub const LABEL_COMPONENT: &str = "app.kubernetes.io/component";
 const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// Metadata of an object in the silo's namespace that is part of `component`.

@@ -24,6 +24,7 @@ impl Manifest {
     #[must_use]
     #[expect(
         clippy::expect_used,
+        clippy::missing_panics_doc,
         reason = "API types have string keys and finite numbers only, which JSON can hold"
     )]
     pub fn of<K>(object: &K) -> Self

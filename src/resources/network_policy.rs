@@ -1,9 +1,11 @@
 //! Who may talk to whom. Everything else is dropped, in both directions.
 //!
 //! ```text
-//! gateway ──8443──► app ──5432──► database ◄──8443── operator
-//!                    │               ▲
-//!                    └─53─► DNS ◄─53─┴─ migrate ──5432──► database
+//! gateway ──8443──► app ──────5432─┐
+//!                                  ├─► database ◄──8443── operator
+//!                   migrate ──5432─┘
+//!
+//! app, migrate ──53──► DNS
 //! ```
 
 use k8s_openapi::api::networking::v1::{
@@ -13,11 +15,12 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::labels::{
-    APP, DATABASE, LABEL_COMPONENT, LABEL_NAME, MIGRATE, SILO, metadata, owned, selector,
-};
+use super::labels::{APP, DATABASE, MIGRATE, SILO, metadata, owned, selector};
 use super::pod::{HTTPS_PORT, POSTGRES_PORT};
 use crate::api::{SiloSettings, ValidTenant};
+
+/// What the operator's pods are named.
+const OPERATOR: &str = "granary-operator";
 
 /// Every network policy of a silo.
 #[must_use]
@@ -46,13 +49,7 @@ fn default_deny(tenant: &ValidTenant) -> NetworkPolicy {
 fn database(tenant: &ValidTenant, settings: &SiloSettings) -> NetworkPolicy {
     let operator = NetworkPolicyPeer {
         namespace_selector: Some(namespace_named(&settings.plane_namespace)),
-        pod_selector: Some(LabelSelector {
-            match_labels: Some(owned([
-                (LABEL_NAME, "granary"),
-                (LABEL_COMPONENT, "operator"),
-            ])),
-            ..LabelSelector::default()
-        }),
+        pod_selector: Some(selector(OPERATOR)),
         ..NetworkPolicyPeer::default()
     };
     let ingress = vec![
