@@ -17,8 +17,8 @@ use super::*;
 const NAMESPACE: &str = "silo-acme-4f1c09ab7d";
 const UID: &str = "4f1c09ab-7d20-4c58-8ccc-000000000001";
 pub(super) const SHORT: Lifetimes = Lifetimes {
-    leaf: Duration::from_secs(600),
-    ca: Duration::from_secs(6000),
+    leaf: Duration::from_mins(10),
+    ca: Duration::from_mins(100),
 };
 
 pub(super) fn at(seconds: i64) -> Timestamp {

@@ -163,3 +163,128 @@ fn data<'a>(entries: impl Iterator<Item = (&'a str, ByteString)>) -> BTreeMap<St
 fn bytes(text: &str) -> ByteString {
     ByteString(text.as_bytes().to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::api::fixtures::valid;
+    use crate::api::{LABEL_TENANT, LABEL_TENANT_UID};
+    use crate::pki::{Lifetimes, establish};
+
+    fn issue(authorities: Vec<Authority>) -> Issued {
+        let tenant = valid();
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        establish(
+            &tenant.name,
+            tenant.namespace.as_str(),
+            &tenant.uid,
+            authorities,
+            now,
+            &Lifetimes::default(),
+        )
+        .unwrap()
+    }
+
+    fn secret_data(manifest: &Manifest) -> BTreeMap<String, ByteString> {
+        let secret: Secret = serde_json::from_value(manifest.body.clone()).unwrap();
+        secret.data.unwrap()
+    }
+
+    #[test]
+    fn each_pod_gets_what_it_needs_and_the_authority_is_stored_last() {
+        let manifests = certificates(&valid(), &issue(Vec::new()));
+        let held = manifests.iter().map(|manifest| {
+            let keys: Vec<&str> = manifest.body["data"]
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(String::as_str)
+                .collect();
+            format!(
+                "{} {}: {}",
+                manifest.api.kind,
+                manifest.name,
+                keys.join(" ")
+            )
+        });
+        let expected = [
+            "Secret database-tls: ca.crt tls.crt tls.key",
+            "Secret app-tls: ca.crt client.crt client.key tls.crt tls.key",
+            "Secret migrate-tls: ca.crt client.crt client.key",
+            "ConfigMap ca: ca.crt",
+            "Secret ca: 0.crt 0.key",
+        ];
+        assert_eq!(held.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn every_object_says_whose_it_is_when_it_is_due_and_whether_it_is_whole() {
+        let (tenant, issued) = (valid(), issue(Vec::new()));
+        for manifest in certificates(&tenant, &issued) {
+            let metadata = &manifest.body["metadata"];
+            assert_eq!(metadata["namespace"], tenant.namespace.as_str());
+            assert_eq!(metadata["labels"][LABEL_TENANT_UID], tenant.uid.as_str());
+            assert_eq!(metadata["labels"][LABEL_TENANT], tenant.name.as_str());
+            let annotations = &metadata["annotations"];
+            let due: Timestamp = annotations[ANNOTATION_RENEW_AT]
+                .as_str()
+                .unwrap()
+                .parse()
+                .unwrap();
+            assert_eq!(due, issued.renew_at);
+            assert_eq!(
+                annotations[ANNOTATION_ISSUER],
+                issued.signer().fingerprint.as_str()
+            );
+            if manifest.api.kind == "Secret" {
+                let mut data = secret_data(&manifest);
+                let digest = |data: &BTreeMap<String, ByteString>| {
+                    content(data.iter().map(|(key, value)| (key, value.0.as_slice())))
+                };
+                assert_eq!(annotations[ANNOTATION_CONTENT], digest(&data));
+                data.pop_first();
+                assert_ne!(annotations[ANNOTATION_CONTENT], digest(&data));
+            }
+        }
+    }
+
+    #[test]
+    fn a_digest_tells_where_a_name_ends_and_a_value_begins() {
+        let digest = |key: &str, value: &str| content([(&key.to_owned(), value.as_bytes())]);
+        assert_ne!(digest("ab", "c"), digest("a", "bc"));
+    }
+
+    #[test]
+    fn stored_authorities_are_read_back_without_what_is_damaged() {
+        let issued = issue(Vec::new());
+        let stored = certificates(&valid(), &issued);
+        let mut data = secret_data(stored.last().unwrap());
+        let read = authorities(&data);
+        assert_eq!(read[0].fingerprint, issued.signer().fingerprint);
+        assert_eq!(read[0].key_pem(), issued.signer().key_pem());
+        data.insert("0.key".to_owned(), bytes("damaged"));
+        assert_eq!(authorities(&data)[0].key_pem(), None);
+        data.insert("0.crt".to_owned(), bytes("damaged"));
+        assert!(authorities(&data).is_empty());
+    }
+
+    #[test]
+    fn no_secret_is_ever_printed() {
+        let manifests = certificates(&valid(), &issue(Vec::new()));
+        let printed = format!("{manifests:?}");
+        assert!(printed.contains("database-tls"));
+        for value in manifests
+            .iter()
+            .filter_map(|manifest| manifest.body["data"].as_object())
+            .flat_map(|data| data.values())
+        {
+            let Value::String(text) = value else {
+                panic!("not a text")
+            };
+            assert!(!printed.contains(text.as_str()));
+        }
+    }
+}

@@ -8,8 +8,8 @@ use super::{pod, volume_claim};
 use crate::api::quantity::Bytes;
 use crate::api::{SiloSettings, ValidTenant};
 
-/// Seconds that PostgreSQL has to write its last checkpoint.
-const GRACE_SECONDS: i64 = 60;
+/// Seconds that PostgreSQL has to write its last checkpoint; the agent gives it 25 and then cuts it short.
+const GRACE_SECONDS: i64 = 40;
 
 /// The StatefulSet: one pod, stopped before it is replaced, on the silo's volume.
 ///
@@ -19,7 +19,7 @@ pub fn stateful_set(tenant: &ValidTenant, settings: &SiloSettings) -> StatefulSe
     let (tls, tls_mount) = pod::tls("database-tls");
     let (tmp, tmp_mount) = pod::tmp();
     let (socket, socket_mount) =
-        pod::memory_dir("socket", "/run/granary/postgresql", Bytes(1 << 20));
+        pod::memory_dir("socket", "/run/granary/postgresql", Bytes(4 << 20));
     let data = Volume {
         name: "data".to_owned(),
         persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
@@ -40,6 +40,7 @@ pub fn stateful_set(tenant: &ValidTenant, settings: &SiloSettings) -> StatefulSe
         pod::env("GRANARY_PG_MAX_CONNECTIONS", &size.connections.to_string()),
         pod::env("GRANARY_PG_SHARED_BUFFERS", &shared_buffers(size.memory)),
     ]);
+    env.extend(max_wal_size(size.storage).map(|wal| pod::env("GRANARY_PG_MAX_WAL_SIZE", &wal)));
     let container = Container {
         args: Some(vec!["agent".to_owned(), "database".to_owned()]),
         ports: Some(vec![
@@ -81,6 +82,12 @@ fn shared_buffers(memory: Bytes) -> String {
     format!("{}MB", (memory.mebibytes() / 4).max(16))
 }
 
+/// A quarter of a volume that is too small for the agent's own choice. Larger volumes leave it alone, so that a database
+/// is not restarted because its volume grew.
+fn max_wal_size(storage: Bytes) -> Option<String> {
+    (storage < Bytes(1 << 30)).then(|| format!("{}MB", (storage.mebibytes() / 4).max(32)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,5 +97,12 @@ mod tests {
         assert_eq!(shared_buffers(Bytes(256 << 20)), "64MB");
         assert_eq!(shared_buffers(Bytes(2 << 30)), "512MB");
         assert_eq!(shared_buffers(Bytes(32 << 20)), "16MB");
+    }
+
+    #[test]
+    fn the_write_ahead_log_fits_on_a_small_volume() {
+        assert_eq!(max_wal_size(Bytes(64 << 20)).as_deref(), Some("32MB"));
+        assert_eq!(max_wal_size(Bytes(512 << 20)).as_deref(), Some("128MB"));
+        assert_eq!(max_wal_size(Bytes(1 << 30)), None);
     }
 }

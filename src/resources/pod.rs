@@ -1,5 +1,8 @@
 //! What every pod of a silo has: Pod Security `restricted`, no token, literal environments, certificates as files.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
