@@ -10,8 +10,14 @@ use std::collections::VecDeque;
 /// resources, operator intervention, system errors, configuration files, internal errors.
 const SERVER_CLASSES: [&str; 8] = ["00", "08", "28", "53", "57", "58", "F0", "XX"];
 /// Processes that never touch a row's values. All others do: sessions, autovacuum, parallel workers.
-const SERVER_PROCESSES: [&str; 6] =
-    ["postmaster", "startup", "checkpointer", "background writer", "walwriter", "archiver"];
+const SERVER_PROCESSES: [&str; 6] = [
+    "postmaster",
+    "startup",
+    "checkpointer",
+    "background writer",
+    "walwriter",
+    "archiver",
+];
 /// What a connection attempt gets while the server starts or stops.
 const CANNOT_CONNECT_NOW: &str = "57P03";
 /// How many last words are kept.
@@ -52,9 +58,14 @@ impl<'a> Entry<'a> {
     /// The message, or what is said instead of one that may quote tenant data.
     fn public_message(&self) -> &'a str {
         let about_the_server = SERVER_PROCESSES.contains(&self.backend)
-            || SERVER_CLASSES.iter().any(|class| self.sqlstate.starts_with(class));
-        if about_the_server { self.message } else { "a statement failed" }
-    }
+            || SERVER_CLASSES
+                .iter()
+                .any(|class| self.sqlstate.starts_with(class));
+        if about_the_server {
+            self.message
+        } else {
+            "a statement failed"
+        }
     }
 }
 
@@ -160,9 +171,18 @@ mod tests {
             "a statement failed"
         );
         let automatic = line.replace("client backend", "autovacuum worker");
-        assert_eq!(Entry::parse(&automatic).unwrap().public_message(), "a statement failed");
+        assert_eq!(
+            Entry::parse(&automatic).unwrap().public_message(),
+            "a statement failed"
+        );
         let server = line.replace("client backend", "postmaster");
-        assert!(Entry::parse(&server).unwrap().public_message().starts_with("invalid input"), "the server's own words stay");
+        assert!(
+            Entry::parse(&server)
+                .unwrap()
+                .public_message()
+                .starts_with("invalid input"),
+            "the server's own words stay"
+        );
         let mut log = Log::default();
         log.line(line);
         assert!(log.withheld, "and so does its continuation");

@@ -36,7 +36,7 @@ rm -rf "$root/usr/share/postgresql/17/man" "$root/usr/share/postgresql/17/extens
 cp -R /usr/share/zoneinfo "$root/usr/share/"
 
 # Every shared library that those name, directly or not, and the loader. libgcc_s is the agent's.
-find "$root$pg" -type f \( -perm -u+x -o -name '*.so' \) -exec ldd {} + 2>/dev/null |
+find "$root$pg" -type f \( -perm -u+x -o -name '*.so' \) -exec ldd {} + |
     sed -n -e 's/.*=> \(\/[^ ]*\).*/\1/p' -e 's/^[[:space:]]*\(\/[^ ]*\) (.*/\1/p' |
     { cat; ls /lib/*-linux-gnu/libgcc_s.so.1; } | sort -u |
     while read -r library; do
@@ -51,3 +51,8 @@ echo 'postgres:x:10001:10001::/var/lib/granary/postgresql:/sbin/nologin' > "$roo
 echo 'postgres:x:10001:' > "$root/etc/group"
 echo 'hosts: files dns' > "$root/etc/nsswitch.conf"
 cp /etc/os-release "$root/etc/os-release" 2>/dev/null || true
+
+# Everything is there that the programs are linked with.
+for tool in "$root$pg"/bin/*; do
+    chroot "$root" "$pg/bin/$(basename "$tool")" --version > /dev/null
+done
