@@ -121,6 +121,14 @@ pub enum Rejection {
         /// What it must be.
         rule: &'static str,
     },
+    /// The plan does not exist, yet.
+    #[error(
+        "spec.plan is {plan:?}, which does not exist: create the Plan or name another one (`kubectl get plans`)"
+    )]
+    PlanNotFound {
+        /// Name of the plan.
+        plan: String,
+    },
     /// A field of the plan's spec.
     #[error("plan {plan:?}: {field} is {value:?}: it {rule}")]
     Plan {
@@ -144,6 +152,7 @@ impl Rejection {
             Self::Name { .. } => "InvalidName",
             Self::Tenant { .. } => "InvalidSpec",
             Self::Plan { .. } => "InvalidPlan",
+            Self::PlanNotFound { .. } => "PlanNotFound",
         }
     }
 }

@@ -1,0 +1,513 @@
+//! Step 5, pure: what a silo is, in conditions that say why and what to do.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{
+    execute::Executed,
+    kind::Kind,
+    observe::{Gateway, Observed},
+    plan,
+    probe::Page,
+    seen::{Facts, Outcome, PodFacts},
+};
+use crate::api::{
+    Condition, ConditionStatus, ConditionType, Phase, Rejection, Release, TenantState,
+    TenantStatus, ValidTenant, tenant::DatabaseStatus,
+};
+
+/// Whether a condition holds, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    status: ConditionStatus,
+    reason: String,
+    message: String,
+}
+
+impl Verdict {
+    fn holds(reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            status: ConditionStatus::True,
+            reason: reason.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    fn fails(reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            status: ConditionStatus::False,
+            reason: reason.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    fn unknown(reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            status: ConditionStatus::Unknown,
+            reason: reason.to_owned(),
+            message: message.into(),
+        }
+    }
+}
+
+/// The status of a tenant that was carried out as far as it could be.
+#[must_use]
+pub fn assess(valid: &ValidTenant, observed: &Observed, executed: &Executed) -> TenantStatus {
+    let mut verdicts = vec![
+        (ConditionType::NamespaceReady, namespace(observed)),
+        (
+            ConditionType::NetworkIsolated,
+            Verdict::holds(
+                "PoliciesInPlace",
+                "every network policy of the silo is in place",
+            ),
+        ),
+        (
+            ConditionType::CertificatesReady,
+            certificates(observed, executed),
+        ),
+    ];
+    if valid.state == TenantState::Active {
+        verdicts.extend([
+            (ConditionType::DatabaseReady, database(observed)),
+            (ConditionType::MigrationReady, migration(valid, observed)),
+            (ConditionType::AppReady, app(valid, observed)),
+            (ConditionType::RouteReady, route(valid, observed)),
+        ]);
+    } else {
+        let (reason, message) = stopped(valid, observed);
+        for condition in [
+            ConditionType::DatabaseReady,
+            ConditionType::MigrationReady,
+            ConditionType::AppReady,
+            ConditionType::RouteReady,
+        ] {
+            verdicts.push((condition, Verdict::fails(reason, message.clone())));
+        }
+    }
+    apply_failures(&mut verdicts, executed);
+    let ready = overall(&verdicts);
+    let phase = phase(valid.state, &ready, observed);
+    verdicts.push((ConditionType::Ready, ready));
+    let previous = observed.tenant.status.as_ref();
+    TenantStatus {
+        phase,
+        observed_generation: Some(valid.generation),
+        namespace: Some(valid.namespace.to_string()),
+        url: Some(valid.url.clone()),
+        release: serving_release(observed),
+        database: observed
+            .database
+            .as_ref()
+            .filter(|report| report.version.is_some())
+            .map(|report| DatabaseStatus {
+                version: report.version.clone(),
+                size_bytes: report.size_bytes,
+            })
+            .or_else(|| previous.and_then(|status| status.database.clone())),
+        certificates_renew_at: executed
+            .renew_at
+            .or_else(|| plan::renew_at(observed))
+            .map(Time),
+        conditions: dated(verdicts, valid.generation, previous, observed.now),
+    }
+}
+
+/// The status of a tenant whose spec cannot be carried out. What runs keeps running.
+#[must_use]
+pub fn assess_rejected(observed: &Observed, rejection: &Rejection) -> TenantStatus {
+    let mut status = observed.tenant.status.clone().unwrap_or_default();
+    let generation = observed.tenant.metadata.generation.unwrap_or_default();
+    let verdict = (
+        ConditionType::Ready,
+        Verdict::fails(rejection.reason(), rejection.to_string()),
+    );
+    let previous = status.clone();
+    status
+        .conditions
+        .retain(|condition| condition.type_ != ConditionType::Ready);
+    status.conditions.extend(dated(
+        vec![verdict],
+        generation,
+        Some(&previous),
+        observed.now,
+    ));
+    status.phase = Phase::Rejected;
+    status.observed_generation = Some(generation);
+    status
+}
+
+/// The status of a tenant that is being removed.
+#[must_use]
+pub fn assess_removal(observed: &Observed, executed: &Executed) -> TenantStatus {
+    let mut status = observed.tenant.status.clone().unwrap_or_default();
+    let generation = observed.tenant.metadata.generation.unwrap_or_default();
+    let mut verdicts = vec![(ConditionType::Ready, removal(observed))];
+    apply_failures(&mut verdicts, executed);
+    let previous = status.clone();
+    status.conditions = dated(verdicts, generation, Some(&previous), observed.now);
+    status.phase = Phase::Deleting;
+    status.observed_generation = Some(generation);
+    status
+}
+
+fn removal(observed: &Observed) -> Verdict {
+    if let super::observe::Volumes::Left(volumes) = &observed.volumes
+        && !volumes.is_empty()
+    {
+        let names = volumes.join(", ");
+        return Verdict::fails(
+            "VolumeLeft",
+            format!(
+                "the namespace is gone and its volume is not: {names}. If its reclaim policy is Retain, delete it"
+            ),
+        );
+    }
+    Verdict::fails(
+        "Removing",
+        "the silo is being removed: access first, then what runs, then the namespace and its volume",
+    )
+}
+
+fn namespace(observed: &Observed) -> Verdict {
+    match observed
+        .objects
+        .iter()
+        .find(|(key, _)| key.kind == Kind::Namespace)
+    {
+        Some((key, seen)) if seen.terminating => Verdict::fails(
+            "NamespaceTerminating",
+            format!(
+                "somebody deleted namespace {}; the silo is rebuilt empty when it is gone",
+                key.name
+            ),
+        ),
+        _ => Verdict::holds(
+            "NamespaceCreated",
+            "namespace, quota, limits and service accounts are in place",
+        ),
+    }
+}
+
+fn certificates(observed: &Observed, executed: &Executed) -> Verdict {
+    let renewal = executed.renew_at.or_else(|| plan::renew_at(observed));
+    let when = renewal.map_or_else(String::new, |at| {
+        format!(
+            "; renewal is due {}",
+            at.round(jiff::Unit::Second).unwrap_or(at)
+        )
+    });
+    Verdict::holds(
+        "CertificatesIssued",
+        format!("certificates of the silo's own authority are in place{when}"),
+    )
+}
+
+fn database(observed: &Observed) -> Verdict {
+    let report = observed.database.as_ref().filter(|report| !report.ready);
+    let mut pods = observed.pods("database");
+    let Some(pod) = pods.next() else {
+        let bound = observed
+            .objects
+            .values()
+            .any(|seen| seen.facts == Facts::Claim { bound: true });
+        return if bound {
+            Verdict::fails("Starting", "the database's pod is not there yet")
+        } else {
+            Verdict::fails(
+                "VolumePending",
+                "the database's volume is not bound yet; check the storage class and its provisioner",
+            )
+        };
+    };
+    if pod.ready {
+        return Verdict::holds("AcceptingConnections", "PostgreSQL accepts connections");
+    }
+    if let Some((reason, message)) = &pod.trouble {
+        return Verdict::fails(
+            reason,
+            format!("the database's pod does not run: {message}"),
+        );
+    }
+    match report {
+        Some(report) => Verdict::fails(
+            report.reason.as_deref().unwrap_or("Starting"),
+            report
+                .message
+                .clone()
+                .unwrap_or_else(|| "PostgreSQL is starting".to_owned()),
+        ),
+        None => Verdict::fails("Starting", "PostgreSQL is starting"),
+    }
+}
+
+fn migration(valid: &ValidTenant, observed: &Observed) -> Verdict {
+    match plan::migration(valid, observed) {
+        Outcome::Succeeded => Verdict::holds(
+            "Migrated",
+            format!("the schema is that of release {}", valid.release),
+        ),
+        Outcome::Failed(message) => Verdict::fails(
+            "MigrationFailed",
+            format!(
+                "release {} does not take over: {message}; see the logs of job migrate-{}",
+                valid.release, valid.release
+            ),
+        ),
+        Outcome::Running => match trouble(observed.pods("migrate"), valid.release.as_str()) {
+            Some((reason, message)) => Verdict::fails(
+                &reason,
+                format!("the migration does not get through: {message}"),
+            ),
+            None => Verdict::fails(
+                "Migrating",
+                format!(
+                    "the schema migration of release {} is running",
+                    valid.release
+                ),
+            ),
+        },
+    }
+}
+
+fn app(valid: &ValidTenant, observed: &Observed) -> Verdict {
+    let wanted = usize::try_from(valid.app.replicas).unwrap_or_default();
+    let ready = observed.pods("app").filter(|pod| pod.ready).count();
+    let current = observed
+        .pods("app")
+        .filter(|pod| pod.ready && pod.release.as_deref() == Some(valid.release.as_str()))
+        .count();
+    let meanwhile = if ready > 0 {
+        "; the pods that are ready keep serving"
+    } else {
+        ""
+    };
+    if let Some((reason, message)) = trouble(observed.pods("app"), valid.release.as_str()) {
+        return Verdict::fails(
+            &reason,
+            format!(
+                "release {} does not run: {message}{meanwhile}",
+                valid.release
+            ),
+        );
+    }
+    if current >= wanted {
+        return Verdict::holds(
+            "PodsReady",
+            format!(
+                "{current} of {wanted} pods of release {} are ready",
+                valid.release
+            ),
+        );
+    }
+    if ready >= wanted {
+        return Verdict::holds(
+            "RollingOut",
+            format!(
+                "release {} is taking over: {current} of {wanted} pods are ready",
+                valid.release
+            ),
+        );
+    }
+    Verdict::fails(
+        "Starting",
+        format!("{ready} of {wanted} pods are ready{meanwhile}"),
+    )
+}
+
+/// What keeps a pod of this release from running.
+fn trouble<'a>(
+    pods: impl Iterator<Item = &'a PodFacts>,
+    release: &str,
+) -> Option<(String, String)> {
+    pods.filter(|pod| !pod.ready && pod.release.as_deref().is_none_or(|of| of == release))
+        .find_map(|pod| pod.trouble.clone())
+}
+
+fn route(valid: &ValidTenant, observed: &Observed) -> Verdict {
+    if observed.unavailable.contains(&Kind::HttpRoute)
+        || observed.unavailable.contains(&Kind::BackendTlsPolicy)
+    {
+        return Verdict::unknown(
+            "GatewayApiMissing",
+            "the cluster does not serve Gateway API v1; install its CRDs",
+        );
+    }
+    if observed.page == Page::Answers {
+        return Verdict::holds(
+            "PageAnswers",
+            format!("{} answers through the gateway", valid.url),
+        );
+    }
+    if observed.gateway == Gateway::Missing {
+        return Verdict::fails(
+            "GatewayMissing",
+            "the gateway that routes hang on does not exist; see `granary doctor`",
+        );
+    }
+    let facts = observed
+        .objects
+        .values()
+        .find_map(|seen| match &seen.facts {
+            Facts::Route(facts) => Some(facts),
+            _ => None,
+        });
+    if let Some((reason, message)) = facts.and_then(|facts| facts.refused.as_ref()) {
+        return Verdict::fails(
+            reason,
+            format!("the gateway does not take the route: {message}"),
+        );
+    }
+    match &observed.page {
+        Page::Fails(message) => Verdict::fails("PageNotAnswering", message.clone()),
+        _ if observed.gateway == Gateway::NotProgrammed => Verdict::fails(
+            "GatewayNotProgrammed",
+            "the gateway's controller has not programmed it; is the controller running?",
+        ),
+        _ => Verdict::fails(
+            "WaitingForApp",
+            "the page is looked at once a pod of the app is ready",
+        ),
+    }
+}
+
+fn stopped(valid: &ValidTenant, observed: &Observed) -> (&'static str, String) {
+    let running = observed
+        .pods("app")
+        .chain(observed.pods("database"))
+        .count();
+    let rest = if running == 0 {
+        "no pod runs"
+    } else {
+        "pods are stopping"
+    };
+    match valid.state {
+        TenantState::Offboarded => (
+            "Offboarded",
+            format!(
+                "access is cut and {rest}; `granary offboard {}` removes the silo",
+                valid.name
+            ),
+        ),
+        _ => (
+            "Suspended",
+            format!(
+                "{rest}, the volume is kept; `granary resume {}` brings it back",
+                valid.name
+            ),
+        ),
+    }
+}
+
+/// Writes that failed outrank what was seen.
+fn apply_failures(verdicts: &mut [(ConditionType, Verdict)], executed: &Executed) {
+    for failure in &executed.failures {
+        let verdict = Verdict::fails(
+            failure.error.reason(),
+            format!("{}: {}", failure.object, failure.error),
+        );
+        let place = verdicts
+            .iter()
+            .position(|(condition, _)| *condition == failure.condition);
+        if let Some(index) = place.or_else(|| verdicts.len().checked_sub(1)) {
+            verdicts[index].1 = verdict;
+        }
+    }
+    // What comes after a stage that failed was not even tried.
+    if let Some(first) = executed
+        .failures
+        .iter()
+        .map(|failure| failure.condition)
+        .min()
+    {
+        for (condition, verdict) in verdicts.iter_mut() {
+            if *condition > first
+                && verdict.status == ConditionStatus::True
+                && *condition <= ConditionType::CertificatesReady
+            {
+                *verdict = Verdict::fails("Waiting", format!("waits for {first:?}"));
+            }
+        }
+    }
+}
+
+/// `Ready` is all the others; its reason is that of the first that does not hold.
+fn overall(verdicts: &[(ConditionType, Verdict)]) -> Verdict {
+    let failing = verdicts
+        .iter()
+        .find(|(_, verdict)| verdict.status != ConditionStatus::True);
+    failing.map_or_else(
+        || Verdict::holds("Serving", "the tenant's page answers from its own silo"),
+        |(condition, verdict)| Verdict {
+            status: ConditionStatus::False,
+            reason: verdict.reason.clone(),
+            message: format!("{condition:?}: {}", verdict.message),
+        },
+    )
+}
+
+fn phase(state: TenantState, ready: &Verdict, observed: &Observed) -> Phase {
+    let was_ready = observed
+        .tenant
+        .status
+        .as_ref()
+        .is_some_and(|status| matches!(status.phase, Phase::Ready | Phase::Degraded));
+    match state {
+        TenantState::Suspended => Phase::Suspended,
+        TenantState::Offboarded => Phase::Offboarded,
+        TenantState::Active if ready.status == ConditionStatus::True => Phase::Ready,
+        TenantState::Active if was_ready => Phase::Degraded,
+        TenantState::Active => Phase::Provisioning,
+    }
+}
+
+fn serving_release(observed: &Observed) -> Option<String> {
+    observed
+        .objects
+        .values()
+        .find_map(|seen| match &seen.facts {
+            Facts::Deployment { image, .. } => Some(Release::of_image(image).to_string()),
+            _ => None,
+        })
+}
+
+/// Conditions keep the time of their last transition as long as their status stays.
+fn dated(
+    verdicts: Vec<(ConditionType, Verdict)>,
+    generation: i64,
+    previous: Option<&TenantStatus>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let before = |type_: ConditionType| {
+        previous?
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == type_)
+    };
+    let now = Time(now.round(jiff::Unit::Second).unwrap_or(now));
+    verdicts
+        .into_iter()
+        .map(
+            |(
+                type_,
+                Verdict {
+                    status,
+                    reason,
+                    message,
+                },
+            )| Condition {
+                last_transition_time: before(type_)
+                    .filter(|condition| condition.status == status)
+                    .map_or_else(
+                        || now.clone(),
+                        |condition| condition.last_transition_time.clone(),
+                    ),
+                type_,
+                status,
+                reason,
+                message,
+                observed_generation: generation,
+            },
+        )
+        .collect()
+}

@@ -1,0 +1,68 @@
+//! What every pass shares.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client, runtime::events::Recorder, runtime::reflector::Store};
+
+use super::{
+    execute::ExecuteError, memory::Memory, observations::Observations, observe::Gateway,
+    probe::Probes, writer::Writer,
+};
+use crate::{
+    api::{Plan, SiloSettings},
+    pki::{Authority, Lifetimes},
+    resources::{certificates, labels::CA},
+    telemetry::Metrics,
+};
+
+/// What every pass shares.
+pub struct Context {
+    /// Reads; writes go through `writer`.
+    pub client: Client,
+    /// The only door for writes.
+    pub writer: Writer,
+    /// What silos are built from beside their tenants.
+    pub settings: SiloSettings,
+    /// How long certificates live.
+    pub lifetimes: Lifetimes,
+    /// What the watches have shown.
+    pub observations: Arc<Observations>,
+    /// Plans as the watch has them.
+    pub plans: Store<Plan>,
+    /// Looks at pages and databases.
+    pub probes: Probes,
+    /// Events of this operator.
+    pub recorder: Recorder,
+    /// What was published and how often passes failed.
+    pub memory: Arc<Memory>,
+    /// Figures of this operator.
+    pub metrics: Metrics,
+    /// The gateway as the watch has it.
+    pub gateway: Arc<RwLock<Gateway>>,
+}
+
+impl Context {
+    /// The gateway as the watch has it.
+    #[must_use]
+    pub fn gateway(&self) -> Gateway {
+        *self.gateway.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The authorities of a silo, from its Secret `ca`.
+    ///
+    /// # Errors
+    /// Where the Secret cannot be read or does not hold authorities.
+    pub async fn authorities(&self, namespace: &str) -> Result<Vec<Authority>, ExecuteError> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let secret = api.get_opt(CA).await.map_err(|source| ExecuteError::Read {
+            what: "the Secret of the authority",
+            source: Box::new(source),
+        })?;
+        // An authority that is missing or damaged is replaced by a new one, which is what a renewal without one does.
+        Ok(secret
+            .and_then(|secret| secret.data)
+            .map(|data| certificates::authorities(&data))
+            .unwrap_or_default())
+    }
+}

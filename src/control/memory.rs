@@ -1,0 +1,124 @@
+//! What a running operator remembers of its tenants; losing it costs repeated looks, never a wrong write.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::api::TenantStatus;
+
+/// First wait after a failed pass; doubled each time.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// Longest wait after a failed pass.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+
+/// Memory by tenant UID.
+#[derive(Debug, Default)]
+pub struct Memory {
+    tenants: Mutex<HashMap<String, Remembered>>,
+    queued: Mutex<HashSet<String>>,
+}
+
+#[derive(Debug, Default)]
+struct Remembered {
+    published: Option<(TenantStatus, Instant)>,
+    failures: u32,
+    looks: u32,
+}
+
+impl Memory {
+    /// The status that was last published, and when: a watch may not have brought it back yet.
+    #[must_use]
+    pub fn published(&self, uid: &str) -> Option<(TenantStatus, Instant)> {
+        self.lock().get(uid)?.published.clone()
+    }
+
+    /// Remembers a published status.
+    pub fn publish(&self, uid: &str, status: TenantStatus) {
+        self.lock().entry(uid.to_owned()).or_default().published = Some((status, Instant::now()));
+    }
+
+    /// A pass failed: how long to wait before the next.
+    pub fn failed(&self, uid: &str) -> Duration {
+        let mut tenants = self.lock();
+        let remembered = tenants.entry(uid.to_owned()).or_default();
+        remembered.failures = remembered.failures.saturating_add(1);
+        backoff(remembered.failures)
+    }
+
+    /// A pass went through.
+    pub fn succeeded(&self, uid: &str) {
+        if let Some(remembered) = self.lock().get_mut(uid) {
+            remembered.failures = 0;
+        }
+    }
+
+    /// Something that is about to happen was not there yet: how long to wait before the next look, from 20 ms up.
+    pub fn looked(&self, uid: &str, found: bool) -> Duration {
+        let mut tenants = self.lock();
+        let remembered = tenants.entry(uid.to_owned()).or_default();
+        remembered.looks = if found {
+            0
+        } else {
+            remembered.looks.saturating_add(1)
+        };
+        Duration::from_millis(20 << (remembered.looks / 4).min(8)).min(Duration::from_secs(5))
+    }
+
+    /// The tenant is gone.
+    pub fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    /// A tenant was put into the queue. Returns the queue's length.
+    pub fn queue(&self, name: &str) -> usize {
+        let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        queued.insert(name.to_owned());
+        queued.len()
+    }
+
+    /// A tenant was taken from the queue. Returns the queue's length.
+    pub fn dequeue(&self, name: &str) -> usize {
+        let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        queued.remove(name);
+        queued.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn backoff(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    FIRST_WAIT.saturating_mul(1 << doublings).min(LONGEST_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_a_minute() {
+        let memory = Memory::default();
+        assert_eq!(memory.failed("a"), FIRST_WAIT);
+        assert_eq!(memory.failed("a"), FIRST_WAIT * 2);
+        for _ in 0..20 {
+            memory.failed("a");
+        }
+        assert_eq!(memory.failed("a"), LONGEST_WAIT);
+        memory.succeeded("a");
+        assert_eq!(memory.failed("a"), FIRST_WAIT, "success starts over");
+    }
+
+    #[test]
+    fn the_queue_counts_each_tenant_once() {
+        let memory = Memory::default();
+        memory.queue("a");
+        assert_eq!(memory.queue("a"), 1);
+        assert_eq!(memory.queue("b"), 2);
+        assert_eq!(memory.dequeue("a"), 1);
+    }
+}

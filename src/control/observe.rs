@@ -1,0 +1,140 @@
+//! Step 1, reads only: everything that a pass may decide on.
+//!
+//! Watches have done nearly all the reading already. What is asked for anew costs the API server nothing: whether the
+//! page answers through the gateway, and what the database says of itself. Only a silo on its way out makes one list,
+//! of the volumes that must be gone.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PersistentVolume;
+use kube::{Api, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
+
+use super::{
+    context::Context,
+    kind::Kind,
+    observations::SiloObjects,
+    probe::{AgentReport, Page},
+    seen::{Facts, PodFacts},
+};
+use crate::api::{Plan, SiloName, Tenant, TenantState};
+
+/// What one pass decides on.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The tenant as the watch has it.
+    pub tenant: Arc<Tenant>,
+    /// The plan it names, if it exists.
+    pub plan: Option<Arc<Plan>>,
+    /// The objects that carry the tenant's UID.
+    pub objects: SiloObjects,
+    /// Kinds that the API server does not serve.
+    pub unavailable: BTreeSet<Kind>,
+    /// The gateway that routes hang on.
+    pub gateway: Gateway,
+    /// Whether the tenant's page answers through the gateway.
+    pub page: Page,
+    /// What the database says of itself; none while it cannot be asked.
+    pub database: Option<AgentReport>,
+    /// Volumes of the silo; looked for only while it is being removed.
+    pub volumes: Volumes,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// The gateway that routes hang on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gateway {
+    /// Not looked at yet, or the API server does not serve gateways.
+    #[default]
+    Unknown,
+    /// There is none of that name.
+    Missing,
+    /// It exists and its controller has not programmed it.
+    NotProgrammed,
+    /// It works.
+    Programmed,
+}
+
+/// Volumes of a silo that is being removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Volumes {
+    /// Not looked for, which is not "none".
+    #[default]
+    Unknown,
+    /// These are left.
+    Left(Vec<String>),
+}
+
+impl Observed {
+    /// The pods of one component.
+    pub fn pods<'a>(&'a self, component: &'a str) -> impl Iterator<Item = &'a PodFacts> {
+        self.objects
+            .values()
+            .filter(|seen| !seen.terminating)
+            .filter_map(move |seen| match &seen.facts {
+                Facts::Pod(pod) if pod.component == component => Some(pod),
+                _ => None,
+            })
+    }
+
+    /// Whether the silo's namespace is there.
+    #[must_use]
+    pub fn has_namespace(&self) -> bool {
+        self.objects.keys().any(|key| key.kind == Kind::Namespace)
+    }
+}
+
+/// Collects what the pass decides on.
+///
+/// # Errors
+/// Only where a silo is being removed and its volumes cannot be listed.
+pub async fn observe(context: &Context, tenant: Arc<Tenant>) -> Result<Observed, kube::Error> {
+    let uid = tenant.uid().unwrap_or_default();
+    let objects = context.observations.silo(&uid);
+    let plan = context.plans.get(&ObjectRef::new(&tenant.spec.plan));
+    let mut observed = Observed {
+        plan,
+        objects,
+        unavailable: context.observations.unavailable(),
+        gateway: context.gateway(),
+        page: Page::NotTried,
+        database: None,
+        volumes: Volumes::Unknown,
+        now: Timestamp::now(),
+        tenant,
+    };
+    if observed.tenant.metadata.deletion_timestamp.is_some() {
+        if !observed.has_namespace() && !observed.unavailable.contains(&Kind::Namespace) {
+            observed.volumes = Volumes::Left(volumes(context, &observed.tenant).await?);
+        }
+        return Ok(observed);
+    }
+    if observed.tenant.spec.state == TenantState::Active {
+        let serving = observed.pods("app").any(|pod| pod.ready);
+        observed.page = context.probes.page(&observed.tenant, serving).await;
+        let address = observed.pods("database").find_map(|pod| pod.ip.clone());
+        let ready = observed.pods("database").any(|pod| pod.ready);
+        if let Some(address) = address {
+            observed.database = context.probes.database(&uid, &address, ready).await;
+        }
+    }
+    Ok(observed)
+}
+
+async fn volumes(context: &Context, tenant: &Tenant) -> Result<Vec<String>, kube::Error> {
+    let namespace = SiloName::new(&tenant.name_any(), &tenant.uid().unwrap_or_default());
+    let api: Api<PersistentVolume> = Api::all(context.client.clone());
+    let volumes = api.list(&ListParams::default()).await?;
+    Ok(volumes
+        .iter()
+        .filter(|volume| {
+            let claim = volume
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.claim_ref.as_ref());
+            claim.and_then(|claim| claim.namespace.as_deref()) == Some(namespace.as_str())
+        })
+        .map(ResourceExt::name_any)
+        .collect())
+}

@@ -1,0 +1,297 @@
+//! Step 3, pure and infallible: what has to be written so that the silo becomes what it should be.
+//!
+//! A plan lists only what differs. An empty plan makes no call.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{
+    kind::Kind,
+    observations::ObjectKey,
+    observe::{Observed, Volumes},
+    ownership,
+    seen::{Facts, Outcome, Seen},
+};
+use crate::{
+    api::{FINALIZER, SiloSettings, ValidTenant},
+    resources::{self, Manifest, Stage},
+};
+
+/// Objects with certificates, in the silo's namespace.
+pub const CERTIFICATE_OBJECTS: [(Kind, &str); 5] = [
+    (Kind::Secret, "ca"),
+    (Kind::Secret, "database-tls"),
+    (Kind::Secret, "app-tls"),
+    (Kind::Secret, "migrate-tls"),
+    (Kind::ConfigMap, "ca"),
+];
+
+/// What has to be written.
+#[derive(Clone, Debug)]
+pub enum Plan {
+    /// Make the silo what its tenant wants.
+    Build(Box<Build>),
+    /// Remove the silo.
+    Remove(Removal),
+}
+
+/// What a silo lacks.
+#[derive(Clone, Debug, Default)]
+pub struct Build {
+    /// Put the finalizer on the tenant, before anything exists that it protects.
+    pub add_finalizer: bool,
+    /// Create the namespace.
+    pub namespace: Option<Manifest>,
+    /// Issue certificates; renewal keeps the authorities that the Secret `ca` holds.
+    pub certificates: Option<Certificates>,
+    /// What to write, by stage.
+    pub writes: BTreeMap<Stage, Vec<Write>>,
+    /// What is not wanted any more.
+    pub prune: Vec<Deletion>,
+}
+
+/// Why certificates are issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certificates {
+    /// There is no authority yet.
+    First,
+    /// The authority stays, the certificates are due, missing or damaged.
+    Renewal,
+}
+
+/// One object to write.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// The object's kind.
+    pub kind: Kind,
+    /// The object.
+    pub manifest: Manifest,
+    /// Resource version of the live object to replace, where others added content that an apply would leave in place.
+    pub replaces: Option<u64>,
+}
+
+/// One object to delete, if it still has this UID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// Which object.
+    pub key: ObjectKey,
+    /// Its UID.
+    pub uid: String,
+}
+
+/// How far a removal is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removal {
+    /// What to delete, in this order: access first, then what runs, then the namespace with everything in it.
+    pub delete: Vec<Deletion>,
+    /// Nothing is left, so the tenant may go.
+    pub drop_finalizer: bool,
+}
+
+impl Plan {
+    /// Whether carrying it out destroys anything, so that the tenant must be read again first.
+    #[must_use]
+    pub fn is_destructive(&self) -> bool {
+        match self {
+            Self::Build(build) => !build.prune.is_empty(),
+            Self::Remove(removal) => !removal.delete.is_empty() || removal.drop_finalizer,
+        }
+    }
+}
+
+/// Plans the removal of a silo.
+#[must_use]
+pub fn remove(observed: &Observed) -> Plan {
+    const ACCESS_FIRST: [Kind; 5] = [
+        Kind::HttpRoute,
+        Kind::Deployment,
+        Kind::Job,
+        Kind::StatefulSet,
+        Kind::Namespace,
+    ];
+    let delete = ACCESS_FIRST
+        .into_iter()
+        .flat_map(|kind| {
+            observed
+                .objects
+                .iter()
+                .filter(move |(key, seen)| key.kind == kind && !seen.terminating)
+        })
+        .map(deletion)
+        .collect();
+    let drop_finalizer = !observed.has_namespace()
+        && observed.volumes == Volumes::Left(Vec::new())
+        && observed
+            .tenant
+            .metadata
+            .finalizers
+            .as_deref()
+            .unwrap_or_default()
+            .iter()
+            .any(|name| name == FINALIZER);
+    Plan::Remove(Removal {
+        delete,
+        drop_finalizer,
+    })
+}
+
+/// Plans what a silo lacks.
+#[must_use]
+pub fn build(tenant: &ValidTenant, settings: &SiloSettings, observed: &Observed) -> Plan {
+    let finalizers = observed
+        .tenant
+        .metadata
+        .finalizers
+        .as_deref()
+        .unwrap_or_default();
+    let mut build = Build {
+        add_finalizer: !finalizers.iter().any(|name| name == FINALIZER),
+        certificates: certificates_due(tenant, observed),
+        ..Build::default()
+    };
+    let serving = serving_image(tenant, observed);
+    let mut wanted: Vec<ObjectKey> = certificate_keys(tenant).collect();
+    for (stage, manifest) in resources::silo(tenant, settings, &serving) {
+        let Some(kind) = Kind::of(&manifest.api) else {
+            continue;
+        };
+        let key = ObjectKey {
+            kind,
+            namespace: manifest.namespace.clone().unwrap_or_default(),
+            name: manifest.name.clone(),
+        };
+        let live = observed.objects.get(&key);
+        wanted.push(key);
+        if observed.unavailable.contains(&kind) {
+            continue;
+        }
+        match live {
+            None if stage == Stage::Namespace => build.namespace = Some(manifest),
+            Some(seen) if seen.terminating || is_in_place(seen, &manifest) => {}
+            live => {
+                let replaces = live
+                    .filter(|seen| seen.foreign)
+                    .map(|seen| seen.resource_version);
+                build.writes.entry(stage).or_default().push(Write {
+                    kind,
+                    manifest,
+                    replaces,
+                });
+            }
+        }
+    }
+    build.prune = observed
+        .objects
+        .iter()
+        .filter(|(key, seen)| key.kind.is_pruned() && !seen.terminating && !wanted.contains(key))
+        .filter(|(key, _)| key.namespace == tenant.namespace.as_str())
+        .map(deletion)
+        .collect();
+    Plan::Build(Box::new(build))
+}
+
+fn is_in_place(seen: &Seen, manifest: &Manifest) -> bool {
+    !seen.foreign && seen.digest == ownership::of_desired(&manifest.body)
+}
+
+fn deletion((key, seen): (&ObjectKey, &Seen)) -> Deletion {
+    Deletion {
+        key: key.clone(),
+        uid: seen.uid.clone(),
+    }
+}
+
+fn certificate_keys(tenant: &ValidTenant) -> impl Iterator<Item = ObjectKey> {
+    CERTIFICATE_OBJECTS
+        .into_iter()
+        .map(|(kind, name)| ObjectKey {
+            kind,
+            namespace: tenant.namespace.to_string(),
+            name: name.to_owned(),
+        })
+}
+
+/// Certificates are due when one is missing, damaged or past its time of renewal.
+fn certificates_due(tenant: &ValidTenant, observed: &Observed) -> Option<Certificates> {
+    let is_fine = |key: &ObjectKey| {
+        observed
+            .objects
+            .get(key)
+            .is_some_and(|seen| match seen.facts {
+                Facts::Certificates { renew_at, whole } => {
+                    whole && !seen.foreign && renew_at.is_none_or(|at| observed.now < at)
+                }
+                _ => false,
+            })
+    };
+    if certificate_keys(tenant).all(|key| is_fine(&key)) {
+        return None;
+    }
+    let has_authority = certificate_keys(tenant)
+        .next()
+        .is_some_and(|key| observed.objects.contains_key(&key));
+    Some(if has_authority {
+        Certificates::Renewal
+    } else {
+        Certificates::First
+    })
+}
+
+/// When the next certificate is to be renewed.
+#[must_use]
+pub fn renew_at(observed: &Observed) -> Option<Timestamp> {
+    let times = observed
+        .objects
+        .values()
+        .filter_map(|seen| match seen.facts {
+            Facts::Certificates { renew_at, .. } => renew_at,
+            _ => None,
+        });
+    times.min()
+}
+
+/// The image that the app's pods are to run.
+///
+/// A first release starts beside its migration and waits for the schema by its own readiness. A later one takes over
+/// only when its migration succeeded; until then the pods keep the image they have.
+#[must_use]
+pub fn serving_image(tenant: &ValidTenant, observed: &Observed) -> String {
+    let running = observed
+        .objects
+        .values()
+        .find_map(|seen| match &seen.facts {
+            Facts::Deployment { image, .. } => Some(image.clone()),
+            _ => None,
+        });
+    match running {
+        Some(image)
+            if image != tenant.app.image && migration(tenant, observed) != Outcome::Succeeded =>
+        {
+            image
+        }
+        _ => tenant.app.image.clone(),
+    }
+}
+
+/// How the schema migration of the wanted release went: by its Job, or sooner by its pod.
+#[must_use]
+pub fn migration(tenant: &ValidTenant, observed: &Observed) -> Outcome {
+    let job = observed
+        .objects
+        .values()
+        .find_map(|seen| match &seen.facts {
+            Facts::Migration { release, outcome } if release == tenant.release.as_str() => {
+                Some(outcome.clone())
+            }
+            _ => None,
+        });
+    let pod_succeeded = observed
+        .pods("migrate")
+        .any(|pod| pod.succeeded && pod.release.as_deref() == Some(tenant.release.as_str()));
+    match job {
+        Some(Outcome::Running) if pod_succeeded => Outcome::Succeeded,
+        Some(outcome) => outcome,
+        None => Outcome::Running,
+    }
+}

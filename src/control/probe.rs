@@ -1,0 +1,185 @@
+//! Looks that cost the API server nothing: does the page answer through the gateway, and what does the database say?
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use rustls::ClientConfig;
+use serde::Deserialize;
+
+use super::https::{self, Target};
+use crate::{
+    api::Tenant,
+    pki::{self, Issued},
+};
+
+/// Longest wait for an answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a good answer counts before it is asked for again.
+pub const FRESH_FOR: Duration = Duration::from_mins(1);
+
+/// Port of the database's agent.
+const AGENT_PORT: u16 = 8443;
+
+/// Whether a tenant's page answers through the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// There was no reason to look yet.
+    NotTried,
+    /// It answered: gateway, route, app and database work together.
+    Answers,
+    /// It did not, and why.
+    Fails(String),
+}
+
+/// What a database says of itself.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AgentReport {
+    /// PostgreSQL's version.
+    pub version: Option<String>,
+    /// Size of the database in bytes.
+    pub size_bytes: Option<i64>,
+    /// Whether it accepts connections and has room.
+    pub ready: bool,
+    /// Why it is not ready, as a stable word.
+    pub reason: Option<String>,
+    /// Why it is not ready, for people.
+    pub message: Option<String>,
+}
+
+/// How pages are reached.
+#[derive(Clone)]
+pub struct GatewayAccess {
+    /// `host:port` of the gateway as this process reaches it.
+    pub address: String,
+    /// Domain that tenants' names are put before.
+    pub base_domain: String,
+    /// Port that browsers use.
+    pub external_port: u16,
+    /// TLS that trusts the gateway's certificate.
+    pub tls: Arc<ClientConfig>,
+}
+
+/// Remembered looks, so that a pass with nothing new asks nobody.
+pub struct Probes {
+    gateway: GatewayAccess,
+    pages: Mutex<HashMap<String, (Page, Instant)>>,
+    databases: Mutex<HashMap<String, (AgentReport, Instant)>>,
+    /// TLS towards each silo's agent, under a certificate that lives only in this process.
+    trust: Mutex<HashMap<String, Arc<ClientConfig>>>,
+}
+
+impl Probes {
+    /// Probes through this gateway.
+    #[must_use]
+    pub fn new(gateway: GatewayAccess) -> Self {
+        Self {
+            gateway,
+            pages: Mutex::default(),
+            databases: Mutex::default(),
+            trust: Mutex::default(),
+        }
+    }
+
+    /// Whether the page answers. A good answer counts for [`FRESH_FOR`]; without a ready pod there is nothing to ask.
+    pub async fn page(&self, tenant: &Tenant, serving: bool) -> Page {
+        let uid = tenant.uid().unwrap_or_default();
+        if !serving {
+            lock(&self.pages).remove(&uid);
+            return Page::NotTried;
+        }
+        if let Some((Page::Answers, at)) = lock(&self.pages).get(&uid)
+            && at.elapsed() < FRESH_FOR
+        {
+            return Page::Answers;
+        }
+        let page = self.ask_page(&tenant.name_any()).await;
+        lock(&self.pages).insert(uid, (page.clone(), Instant::now()));
+        page
+    }
+
+    async fn ask_page(&self, name: &str) -> Page {
+        let server_name = format!("{name}.{}", self.gateway.base_domain);
+        let host = match self.gateway.external_port {
+            443 => server_name.clone(),
+            port => format!("{server_name}:{port}"),
+        };
+        let target = Target {
+            address: self.gateway.address.clone(),
+            server_name,
+            host,
+            path: "/readyz",
+        };
+        match https::get(self.gateway.tls.clone(), &target, TIMEOUT).await {
+            Ok((status, _)) if status.is_success() => Page::Answers,
+            Ok((status, _)) => Page::Fails(format!(
+                "the gateway answered {status} for https://{}/readyz",
+                target.host
+            )),
+            Err(error) => Page::Fails(format!(
+                "https://{}/readyz through {}: {error}",
+                target.host, target.address
+            )),
+        }
+    }
+
+    /// What the database at `ip` says of itself. A healthy one is asked once, an unhealthy one each time.
+    pub async fn database(&self, uid: &str, ip: &str, ready: bool) -> Option<AgentReport> {
+        if let Some((report, _)) = lock(&self.databases).get(uid)
+            && ready
+            && report.ready
+        {
+            return Some(report.clone());
+        }
+        let tls = lock(&self.trust).get(uid).cloned()?;
+        let target = Target {
+            address: format!("{ip}:{AGENT_PORT}"),
+            server_name: "database".to_owned(),
+            host: "database".to_owned(),
+            path: "/status",
+        };
+        let (_, body) = https::get(tls, &target, TIMEOUT).await.ok()?;
+        let report: AgentReport = serde_json::from_slice(&body).ok()?;
+        lock(&self.databases).insert(uid.to_owned(), (report.clone(), Instant::now()));
+        Some(report)
+    }
+
+    /// Whether the agent of this silo can be asked.
+    #[must_use]
+    pub fn trusts(&self, uid: &str) -> bool {
+        lock(&self.trust).contains_key(uid)
+    }
+
+    /// Learns how to reach a silo's agent from certificates that were just issued.
+    pub fn trust(&self, uid: &str, issued: &Issued) {
+        match pki::operator_client(issued.signer(), Timestamp::now()) {
+            Ok(leaf) => {
+                let identity = Some((leaf.certificate_pem.as_str(), leaf.key_pem()));
+                match https::client_config(issued.bundle_pem.as_bytes(), identity) {
+                    Ok(tls) => {
+                        lock(&self.trust).insert(uid.to_owned(), tls);
+                    }
+                    Err(error) => tracing::warn!(%error, "cannot set up TLS towards the agent"),
+                }
+            }
+            Err(error) => tracing::warn!(%error, "cannot issue a certificate towards the agent"),
+        }
+    }
+
+    /// Forgets a tenant that is gone.
+    pub fn forget(&self, uid: &str) {
+        lock(&self.pages).remove(uid);
+        lock(&self.databases).remove(uid);
+        lock(&self.trust).remove(uid);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

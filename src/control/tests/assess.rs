@@ -1,0 +1,154 @@
+use serde_json::json;
+
+use super::*;
+use crate::{
+    api::{ConditionStatus, ConditionType, Phase, TenantStatus},
+    control::{assess, execute::Executed, probe::AgentReport},
+};
+
+fn status(scene: &Scene) -> TenantStatus {
+    assess::assess(&scene.valid, &scene.observed, &Executed::default())
+}
+
+fn condition(status: &TenantStatus, type_: ConditionType) -> (ConditionStatus, String, String) {
+    let condition = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == type_)
+        .unwrap();
+    (
+        condition.status,
+        condition.reason.clone(),
+        condition.message.clone(),
+    )
+}
+
+fn served() -> Scene {
+    let mut scene = Scene::new().built();
+    let job = scene.manifest(Kind::Job, &format!("migrate-{}", scene.valid.release));
+    scene.change(&job, |body| {
+        body["metadata"]["resourceVersion"] = json!("8");
+        body["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+    });
+    let mut scene = scene
+        .pod("database", true, json!({}))
+        .pod("app", true, json!({}));
+    scene.observed.page = Page::Answers;
+    scene
+}
+
+#[test]
+fn a_tenant_is_ready_when_its_page_answers() {
+    let status = status(&served());
+    assert_eq!(status.phase, Phase::Ready, "{status:?}");
+    assert_eq!(
+        status.url.as_deref(),
+        Some("https://acme.granary.localhost:8443")
+    );
+    insta::assert_json_snapshot!(
+        status
+            .conditions
+            .iter()
+            .map(|condition| format!(
+                "{:?} {:?} {}",
+                condition.type_, condition.status, condition.reason
+            ))
+            .collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_page_that_does_not_answer_is_not_ready_and_says_what_it_said() {
+    let mut scene = served();
+    scene.observed.page = Page::Fails("the gateway answered 502".to_owned());
+    let status = status(&scene);
+    assert_eq!(status.phase, Phase::Provisioning);
+    let (ready, reason, message) = condition(&status, ConditionType::Ready);
+    assert_eq!(
+        (ready, reason.as_str()),
+        (ConditionStatus::False, "PageNotAnswering")
+    );
+    assert!(message.contains("502"), "{message}");
+}
+
+#[test]
+fn an_image_that_cannot_be_pulled_is_named() {
+    let scene = Scene::new().built().pod(
+        "app",
+        false,
+        json!({"waiting": {"reason": "ErrImagePull", "message": "no such image"}}),
+    );
+    let (_, reason, message) = condition(&status(&scene), ConditionType::AppReady);
+    assert_eq!(reason, "ErrImagePull");
+    assert!(message.contains("no such image"), "{message}");
+}
+
+#[test]
+fn a_full_volume_is_the_databases_reason() {
+    let mut scene = Scene::new().built().pod("database", false, json!({}));
+    scene.observed.database = Some(AgentReport {
+        reason: Some("VolumeFull".to_owned()),
+        message: Some("0 bytes of 1 GiB are free".to_owned()),
+        ..AgentReport::default()
+    });
+    let (status, reason, _) = condition(&status(&scene), ConditionType::DatabaseReady);
+    assert_eq!(
+        (status, reason.as_str()),
+        (ConditionStatus::False, "VolumeFull")
+    );
+}
+
+#[test]
+fn a_gateway_that_is_missing_is_said_so() {
+    let mut scene = Scene::new().built();
+    scene.observed.gateway = Gateway::Missing;
+    assert_eq!(
+        condition(&status(&scene), ConditionType::RouteReady).1,
+        "GatewayMissing"
+    );
+    scene.observed.unavailable = [Kind::HttpRoute].into();
+    assert_eq!(
+        condition(&status(&scene), ConditionType::RouteReady).0,
+        ConditionStatus::Unknown
+    );
+}
+
+#[test]
+fn a_silo_that_was_ready_and_is_not_is_degraded() {
+    let mut scene = served();
+    let before = status(&scene);
+    let mut tenant = tenant(json!({"plan": "small"}));
+    tenant.status = Some(before.clone());
+    scene.observed.tenant = Arc::new(tenant);
+    scene.observed.page = Page::Fails("gone".to_owned());
+    scene = scene.at(1);
+    let after = status(&scene);
+    assert_eq!(after.phase, Phase::Degraded);
+    let time = |status: &TenantStatus, type_| {
+        status
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == type_)
+            .unwrap()
+            .last_transition_time
+            .clone()
+    };
+    assert_eq!(
+        time(&after, ConditionType::DatabaseReady),
+        time(&before, ConditionType::DatabaseReady)
+    );
+    assert_ne!(
+        time(&after, ConditionType::Ready),
+        time(&before, ConditionType::Ready)
+    );
+}
+
+#[test]
+fn a_suspended_tenant_names_the_way_back() {
+    let scene = Scene::of(tenant(json!({"plan": "small", "state": "Suspended"})));
+    let status = status(&scene);
+    assert_eq!(status.phase, Phase::Suspended);
+    let (_, reason, message) = condition(&status, ConditionType::Ready);
+    assert_eq!(reason, "Suspended");
+    assert!(message.contains("granary resume acme"), "{message}");
+}

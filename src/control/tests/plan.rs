@@ -1,0 +1,213 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    control::plan::{self, Build, Certificates, Plan as Planned},
+    resources::Stage,
+};
+
+fn build(scene: &Scene) -> Build {
+    match plan::build(&scene.valid, &settings(), &scene.observed) {
+        Planned::Build(build) => *build,
+        Planned::Remove(_) => panic!("a build was expected"),
+    }
+}
+
+fn wanted(build: &Build) -> Vec<String> {
+    build
+        .writes
+        .iter()
+        .flat_map(|(stage, writes)| {
+            writes.iter().map(move |write| {
+                format!("{stage:?} {} {}", write.kind.name(), write.manifest.name)
+            })
+        })
+        .collect()
+}
+
+fn is_empty(build: &Build) -> bool {
+    !build.add_finalizer
+        && build.namespace.is_none()
+        && build.certificates.is_none()
+        && build.writes.is_empty()
+        && build.prune.is_empty()
+}
+
+#[test]
+fn a_new_tenant_needs_everything_and_policies_come_before_pods() {
+    let build = build(&Scene::new());
+    assert!(build.namespace.is_some());
+    assert_eq!(build.certificates, Some(Certificates::First));
+    insta::assert_json_snapshot!(wanted(&build));
+    assert!(Stage::Isolation < Stage::Workload);
+}
+
+#[test]
+fn a_silo_that_is_as_it_should_be_needs_no_call() {
+    let build = build(&Scene::new().built());
+    assert!(is_empty(&build), "{build:?}");
+}
+
+#[test]
+fn a_missing_finalizer_comes_first() {
+    let mut tenant = tenant(json!({"plan": "small"}));
+    tenant.metadata.finalizers = None;
+    assert!(build(&Scene::of(tenant)).add_finalizer);
+}
+
+#[test]
+fn an_object_edited_by_hand_is_applied_again_and_only_that() {
+    let mut scene = Scene::new().built();
+    let deployment = scene.manifest(Kind::Deployment, "app");
+    scene.change(&deployment, |body| {
+        body["spec"]["replicas"] = json!(9);
+        body["metadata"]["resourceVersion"] = json!("8");
+    });
+    assert_eq!(wanted(&build(&scene.look())), ["Workload Deployment app"]);
+}
+
+#[test]
+fn content_that_somebody_added_is_replaced_not_merely_applied() {
+    let mut scene = Scene::new().built();
+    let policy = scene.manifest(Kind::NetworkPolicy, "default-deny");
+    scene.change(&policy, |body| {
+        body["metadata"]["resourceVersion"] = json!("8");
+        let managed = body["metadata"]["managedFields"].as_array_mut().unwrap();
+        managed.push(json!({"manager": "kubectl-edit", "operation": "Update", "fieldsV1": {"f:spec": {"f:ingress": {}}}}));
+    });
+    let build = build(&scene.look());
+    assert_eq!(wanted(&build), ["Isolation NetworkPolicy default-deny"]);
+    assert_eq!(build.writes[&Stage::Isolation][0].replaces, Some(8));
+}
+
+#[test]
+fn certificates_are_renewed_when_due_and_not_before() {
+    assert_eq!(build(&Scene::new().built().at(4)).certificates, None);
+    assert_eq!(
+        build(&Scene::new().built().at(5)).certificates,
+        Some(Certificates::Renewal)
+    );
+}
+
+#[test]
+fn a_damaged_certificate_is_issued_again() {
+    let mut scene = Scene::new().built();
+    let (key, _) = scene
+        .observed
+        .objects
+        .iter()
+        .find(|(key, _)| key.kind == Kind::Secret && key.name == "app-tls")
+        .unwrap();
+    let key = key.clone();
+    scene.object(Kind::Secret, json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": key.name, "namespace": key.namespace, "uid": "x", "resourceVersion": "8", "labels": {"granary.dev/tenant-uid": UID}},
+        "data": {"tls.crt": "AAAA"},
+    }));
+    assert_eq!(
+        build(&scene.look()).certificates,
+        Some(Certificates::Renewal)
+    );
+}
+
+#[test]
+fn a_later_release_takes_over_only_after_its_migration() {
+    let old = IMAGE.replace("sha256:0", "sha256:1");
+    let scene = Scene::new().built_with(&old);
+    assert_eq!(plan::serving_image(&scene.valid, &scene.observed), old);
+    let migrated = migration(scene, "Complete");
+    assert_eq!(
+        plan::serving_image(&migrated.valid, &migrated.observed),
+        IMAGE
+    );
+}
+
+#[test]
+fn a_failed_migration_keeps_the_old_release() {
+    let old = IMAGE.replace("sha256:0", "sha256:1");
+    let scene = migration(Scene::new().built_with(&old), "Failed");
+    assert_eq!(plan::serving_image(&scene.valid, &scene.observed), old);
+}
+
+fn migration(mut scene: Scene, condition: &str) -> Scene {
+    let job = scene.manifest(Kind::Job, &format!("migrate-{}", scene.valid.release));
+    scene.change(&job, |body| {
+        body["metadata"]["resourceVersion"] = json!("8");
+        body["status"] = json!({"conditions": [{"type": condition, "status": "True"}]});
+    });
+    scene.look()
+}
+
+#[test]
+fn a_suspended_tenant_loses_what_runs_and_keeps_its_volume() {
+    let active = Scene::new().built();
+    let mut scene = Scene::of(tenant(json!({"plan": "small", "state": "Suspended"})));
+    scene.observed.objects = active.observed.objects;
+    let pruned: Vec<String> = build(&scene)
+        .prune
+        .iter()
+        .map(|deletion| deletion.key.to_string())
+        .collect();
+    insta::assert_json_snapshot!(pruned);
+    assert!(
+        pruned
+            .iter()
+            .all(|object| !object.contains("PersistentVolumeClaim")),
+        "{pruned:?}"
+    );
+}
+
+#[test]
+fn kinds_that_the_cluster_does_not_serve_are_left_out() {
+    let mut scene = Scene::new();
+    scene.observed.unavailable = [Kind::BackendTlsPolicy].into();
+    let names = wanted(&build(&scene));
+    assert!(
+        names.iter().any(|name| name.contains("HTTPRoute")),
+        "{names:?}"
+    );
+    assert!(
+        !names.iter().any(|name| name.contains("BackendTLSPolicy")),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn removal_cuts_access_first_and_lets_go_only_when_nothing_is_left() {
+    let mut scene = Scene::new().built();
+    let removal = |scene: &Scene| match plan::remove(&scene.observed) {
+        Planned::Remove(removal) => removal,
+        Planned::Build(_) => panic!("a removal was expected"),
+    };
+    let order: Vec<&'static str> = removal(&scene)
+        .delete
+        .iter()
+        .map(|deletion| deletion.key.kind.name())
+        .collect();
+    assert_eq!(
+        order,
+        ["HTTPRoute", "Deployment", "Job", "StatefulSet", "Namespace"]
+    );
+    assert!(!removal(&scene).drop_finalizer);
+
+    scene.observed.objects.clear();
+    assert!(
+        !removal(&scene).drop_finalizer,
+        "volumes that were not looked for are not gone"
+    );
+    scene.observed.volumes = Volumes::Left(vec!["pv".to_owned()]);
+    assert!(!removal(&scene).drop_finalizer);
+    scene.observed.volumes = Volumes::Left(Vec::new());
+    assert!(removal(&scene).drop_finalizer);
+}
+
+#[test]
+fn an_object_with_our_label_in_another_namespace_is_left_alone() {
+    let mut scene = Scene::new().built();
+    scene.object(Kind::ConfigMap, json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "x", "namespace": "somebody-else", "uid": "x", "resourceVersion": "8", "labels": {"granary.dev/tenant-uid": UID}},
+        "data": Value::Null,
+    }));
+    assert!(build(&scene.look()).prune.is_empty());
+}

@@ -1,0 +1,319 @@
+//! The only door through which the operator writes to Kubernetes.
+//!
+//! Each write asks the leadership first and may take no longer than what is left of its term; each is idempotent, and
+//! its answer is folded into the observations.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
+    core::DynamicObject,
+};
+use serde_json::json;
+
+use super::{
+    kind::Kind,
+    lease::{Deposed, Leadership},
+    observations::{ObjectKey, Observations},
+};
+use crate::{
+    api::{FIELD_MANAGER, FINALIZER, LABEL_TENANT_UID, Tenant, TenantStatus},
+    resources::Manifest,
+    telemetry::Metrics,
+};
+
+/// Longest time that one write may take.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Why a write did not happen, or may not have.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Not the leader.
+    #[error(transparent)]
+    Deposed(#[from] Deposed),
+    /// No answer in time; it may have been applied.
+    #[error(
+        "the API server did not answer in {WRITE_TIMEOUT:?}; the write may have been applied and will be repeated"
+    )]
+    TimedOut,
+    /// The API server refused or could not be reached.
+    #[error("{}", describe(.0))]
+    Api(#[source] Box<kube::Error>),
+    /// An object of that name exists and is not this silo's.
+    #[error(
+        "{0} exists and does not belong to this tenant; it is not adopted: remove or rename it"
+    )]
+    Taken(ObjectKey),
+}
+
+impl WriteError {
+    /// HTTP status of the API server's refusal, if it answered.
+    #[must_use]
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Api(error) => match error.as_ref() {
+                kube::Error::Api(status) => Some(status.code),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+impl From<kube::Error> for WriteError {
+    fn from(error: kube::Error) -> Self {
+        Self::Api(Box::new(error))
+    }
+}
+
+/// The API server's own words where it answered.
+fn describe(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        _ => "the API server could not be reached".to_owned(),
+    }
+}
+
+/// Writes as the leader.
+#[derive(Clone)]
+pub struct Writer {
+    client: Client,
+    leadership: Leadership,
+    observations: Arc<Observations>,
+    metrics: Metrics,
+}
+
+impl Writer {
+    /// A writer that folds answers into `observations`.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        leadership: Leadership,
+        observations: Arc<Observations>,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            client,
+            leadership,
+            observations,
+            metrics,
+        }
+    }
+
+    /// Server-side apply, taking over every field that the manifest names.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn apply(&self, kind: Kind, manifest: &Manifest) -> Result<(), WriteError> {
+        let api = self.api(kind, manifest.namespace.as_deref());
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let patch = Patch::Apply(&manifest.body);
+        let object = self
+            .write("apply", kind, api.patch(&manifest.name, &params, &patch))
+            .await?;
+        self.observations.apply(kind, &object);
+        Ok(())
+    }
+
+    /// Creates an object that must not exist yet; one that this tenant already has is fine.
+    ///
+    /// # Errors
+    /// [`WriteError::Taken`] where somebody else's object has the name; else see [`WriteError`].
+    pub async fn create(
+        &self,
+        kind: Kind,
+        manifest: &Manifest,
+        tenant_uid: &str,
+    ) -> Result<(), WriteError> {
+        let api = self.api(kind, manifest.namespace.as_deref());
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let body: DynamicObject = serde_json::from_value(manifest.body.clone())
+            .map_err(|error| WriteError::from(kube::Error::SerdeError(error)))?;
+        let object = match self.write("create", kind, api.create(&params, &body)).await {
+            Err(error) if error.code() == Some(409) => {
+                let object = api.get(&manifest.name).await?;
+                if object.labels().get(LABEL_TENANT_UID).map(String::as_str) != Some(tenant_uid) {
+                    let namespace = manifest.namespace.clone().unwrap_or_default();
+                    return Err(WriteError::Taken(ObjectKey {
+                        kind,
+                        namespace,
+                        name: manifest.name.clone(),
+                    }));
+                }
+                object
+            }
+            answer => answer?,
+        };
+        self.observations.apply(kind, &object);
+        Ok(())
+    }
+
+    /// Replaces an object by what is wanted, so that content which others added goes.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; a conflict means that it changed meanwhile.
+    pub async fn replace(
+        &self,
+        kind: Kind,
+        manifest: &Manifest,
+        resource_version: u64,
+    ) -> Result<(), WriteError> {
+        let api = self.api(kind, manifest.namespace.as_deref());
+        let mut body: DynamicObject = serde_json::from_value(manifest.body.clone())
+            .map_err(|error| WriteError::from(kube::Error::SerdeError(error)))?;
+        body.metadata.resource_version = Some(resource_version.to_string());
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let object = self
+            .write("replace", kind, api.replace(&manifest.name, &params, &body))
+            .await?;
+        self.observations.apply(kind, &object);
+        Ok(())
+    }
+
+    /// Deletes exactly the object with this UID; one that is gone already is fine.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn delete(
+        &self,
+        tenant_uid: &str,
+        key: &ObjectKey,
+        uid: &str,
+    ) -> Result<(), WriteError> {
+        let namespace = (!key.namespace.is_empty()).then_some(key.namespace.as_str());
+        let api = self.api(key.kind, namespace);
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: None,
+            }),
+            propagation_policy: Some(PropagationPolicy::Background),
+            ..DeleteParams::default()
+        };
+        match self
+            .write("delete", key.kind, api.delete(&key.name, &params))
+            .await
+        {
+            // An object that goes slowly is answered with itself, one that is gone with a status.
+            Ok(answer) => match answer.left() {
+                Some(object) if object.metadata.deletion_timestamp.is_some() => {
+                    self.observations.apply(key.kind, &object);
+                }
+                _ => self.observations.forget(tenant_uid, key),
+            },
+            // A conflict means another UID: what was to go is gone.
+            Err(error) if matches!(error.code(), Some(404 | 409)) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Puts the finalizer on a tenant, or takes it off, if the tenant is still the one that was looked at.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn set_finalizer(&self, tenant: &Tenant, present: bool) -> Result<(), WriteError> {
+        let api: Api<Tenant> = Api::all(self.client.clone());
+        let mut finalizers: Vec<String> = tenant.finalizers().to_vec();
+        finalizers.retain(|finalizer| finalizer != FINALIZER);
+        if present {
+            finalizers.push(FINALIZER.to_owned());
+        }
+        let patch = Patch::Merge(json!({"metadata": {
+            "uid": tenant.uid(),
+            "resourceVersion": tenant.resource_version(),
+            "finalizers": finalizers,
+        }}));
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let name = tenant.name_any();
+        match self
+            .write("patch", "Tenant", api.patch(&name, &params, &patch))
+            .await
+        {
+            Err(error) if !present && error.code() == Some(404) => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+
+    /// Publishes a tenant's status, if the tenant is still the one with this UID.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn publish_status(
+        &self,
+        tenant: &Tenant,
+        status: &TenantStatus,
+    ) -> Result<(), WriteError> {
+        let api: Api<Tenant> = Api::all(self.client.clone());
+        // The UID in the patch is a precondition: a tenant of the same name that came later is not touched.
+        let mut status = serde_json::to_value(status)
+            .map_err(|error| WriteError::from(kube::Error::SerdeError(error)))?;
+        clear_what_is_unset(&mut status);
+        let patch = Patch::Merge(json!({"metadata": {"uid": tenant.uid()}, "status": status}));
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        self.write(
+            "status",
+            "Tenant",
+            api.patch_status(&tenant.name_any(), &params, &patch),
+        )
+        .await
+        .map(drop)
+    }
+
+    fn api(&self, kind: Kind, namespace: Option<&str>) -> Api<DynamicObject> {
+        let resource = kind.api();
+        match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        }
+    }
+
+    async fn write<T>(
+        &self,
+        verb: &'static str,
+        kind: impl Into<&'static str>,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, WriteError> {
+        let limit = self.leadership.remaining()?.min(WRITE_TIMEOUT);
+        self.metrics.api_write(verb, kind.into());
+        match tokio::time::timeout(limit, call).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(WriteError::TimedOut),
+        }
+    }
+}
+
+/// A merge patch leaves out what it does not name, so fields that may become unset are named with null.
+fn clear_what_is_unset(status: &mut serde_json::Value) {
+    if let Some(fields) = status.as_object_mut() {
+        for field in [
+            "observedGeneration",
+            "namespace",
+            "url",
+            "release",
+            "database",
+            "certificatesRenewAt",
+        ] {
+            fields.entry(field).or_insert(serde_json::Value::Null);
+        }
+    }
+}
+
+impl From<Kind> for &'static str {
+    fn from(kind: Kind) -> Self {
+        kind.name()
+    }
+}
