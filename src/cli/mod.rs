@@ -22,6 +22,7 @@ mod printer;
 mod progress;
 mod reference;
 mod resume;
+mod roles;
 mod state;
 mod status;
 mod suspend;
@@ -64,6 +65,8 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Asking(Asking),
+    #[command(flatten)]
+    Role(roles::Role),
     Crd(crd::CrdArgs),
     Completion(completion::CompletionArgs),
     Version(version::VersionArgs),
@@ -127,6 +130,7 @@ fn is_plugin(line: &[OsString]) -> bool {
 
 fn dispatch(cli: &Cli, printer: Printer) -> Result<(), Failure> {
     match &cli.command {
+        Command::Role(role) => role.run(),
         Command::Crd(args) => crd::run(args, printer),
         Command::Completion(args) => completion::run(args, printer),
         Command::Version(args) => version::run(args, printer),
