@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 
 use crate::command::run;
 use crate::paths;
+use crate::prerequisites::{FOR_IMAGES, ensure_packages};
 use crate::progress::Progress;
 
 /// Archives kept of each image; older ones are removed when a new one was built.
@@ -79,7 +80,11 @@ pub fn postgres_rootfs(cache: &Path, progress: &Progress) -> Result<PathBuf> {
         let root = draft.path().join("root");
         fs::create_dir(&root)?;
         for layer in oci::layers(&layout)? {
-            run(Command::new("tar").arg("-C").arg(&root).args(["--numeric-owner", "-xpf"]).arg(layer))?;
+            run(Command::new("tar")
+                .arg("-C")
+                .arg(&root)
+                .args(["--numeric-owner", "-xpf"])
+                .arg(layer))?;
         }
         // The place where tests mount the agent.
         fs::write(root.join("usr/bin/granary"), "")?;
@@ -89,9 +94,21 @@ pub fn postgres_rootfs(cache: &Path, progress: &Progress) -> Result<PathBuf> {
 }
 
 /// `cargo xtask images`: builds all and prints name, digest and size of each.
-pub fn print_all(cache: &Path, profile: Profile) -> Result<()> {
-    for image in build_all(cache, profile, &Progress::start())? {
-        println!("{}\t{}\t{:.1} MB", image.name, image.digest, mega(image.size));
+pub fn print_all(release: bool) -> Result<()> {
+    let progress = Progress::start();
+    ensure_packages(FOR_IMAGES, &progress)?;
+    let profile = if release {
+        Profile::Release
+    } else {
+        Profile::Dev
+    };
+    for image in build_all(&paths::cache()?, profile, &progress)? {
+        println!(
+            "{}\t{}\t{:.1} MB",
+            image.name,
+            image.digest,
+            mega(image.size)
+        );
     }
     Ok(())
 }
@@ -102,24 +119,54 @@ fn postgres(images: &Path, progress: &Progress) -> Result<PathBuf> {
     let base = base::build(images, progress)?;
     let scripts = sources().join("postgres");
     let mut context = Vec::new();
-    for entry in fs::read_dir(&scripts).with_context(|| format!("cannot read {}", scripts.display()))? {
+    for entry in
+        fs::read_dir(&scripts).with_context(|| format!("cannot read {}", scripts.display()))?
+    {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         context.push((path, format!("postgres/{name}")));
     }
     context.sort();
-    let recipe = Recipe { name: "postgres", base: &base, context };
+    let recipe = Recipe {
+        name: "postgres",
+        base: &base,
+        context,
+    };
     recipe.layout(images, progress)
 }
 
 /// One of Granary's images: a program on a base.
-fn image(images: &Path, name: &str, base: &Path, program: &Path, progress: &Progress) -> Result<Image> {
-    let file = if name == "tenant-template" { "tenant-template" } else { "granary" };
-    let recipe = Recipe { name, base, context: vec![(program.to_owned(), file.to_owned())] };
+fn image(
+    images: &Path,
+    name: &str,
+    base: &Path,
+    program: &Path,
+    progress: &Progress,
+) -> Result<Image> {
+    let file = if name == "tenant-template" {
+        "tenant-template"
+    } else {
+        "granary"
+    };
+    let recipe = Recipe {
+        name,
+        base,
+        context: vec![(program.to_owned(), file.to_owned())],
+    };
     let key = recipe.key()?;
-    let (archive, card) = (images.join(format!("{name}-{key}.tar")), images.join(format!("{name}-{key}.json")));
-    if archive.exists() && let Ok(text) = fs::read(&card) {
-        return serde_json::from_slice(&text).with_context(|| format!("{} is damaged: delete it", card.display()));
+    let (archive, card) = (
+        images.join(format!("{name}-{key}.tar")),
+        images.join(format!("{name}-{key}.json")),
+    );
+    if archive.exists()
+        && let Ok(text) = fs::read(&card)
+    {
+        return serde_json::from_slice(&text)
+            .with_context(|| format!("{} is damaged: delete it", card.display()));
     }
     progress.step(&format!("image {name}"), || {
         let draft = tempfile::tempdir_in(images)?;
@@ -127,7 +174,12 @@ fn image(images: &Path, name: &str, base: &Path, program: &Path, progress: &Prog
         recipe.build(draft.path(), &layout)?;
         let name = format!("localhost/{name}");
         let digest = oci::archive(&layout, &format!("{name}:{key}"), &unfinished)?;
-        let image = Image { name, digest, archive: archive.clone(), size: fs::metadata(&unfinished)?.len() };
+        let image = Image {
+            name,
+            digest,
+            archive: archive.clone(),
+            size: fs::metadata(&unfinished)?.len(),
+        };
         fs::write(&card, serde_json::to_string(&image)?)?;
         fs::rename(unfinished, &archive)?;
         remove_old(images, recipe.name)?;
@@ -188,18 +240,33 @@ impl Recipe<'_> {
         }
         let buildah = |command: &str| {
             let mut buildah = Command::new("buildah");
-            buildah.current_dir(work).env("STORAGE_DRIVER", "vfs").env("BUILDAH_ISOLATION", "chroot").arg(command);
-            buildah.arg("--root").arg(work.join("storage")).arg("--runroot").arg(work.join("run"));
+            buildah
+                .current_dir(work)
+                .env("STORAGE_DRIVER", "vfs")
+                .env("BUILDAH_ISOLATION", "chroot")
+                .arg(command);
+            buildah
+                .arg("--root")
+                .arg(work.join("storage"))
+                .arg("--runroot")
+                .arg(work.join("run"));
             buildah
         };
         // By a plain relative name: buildah makes an image reference of it, in which not every path is allowed.
         std::os::unix::fs::symlink(self.base, work.join("base"))?;
         run(buildah("build")
-            .args(["--layers=false", "--timestamp=0", "--build-arg=BASE=oci:base", "--tag=localhost/built"])
+            .args([
+                "--layers=false",
+                "--timestamp=0",
+                "--build-arg=BASE=oci:base",
+                "--tag=localhost/built",
+            ])
             .arg("--file")
             .arg(self.containerfile())
             .arg(&context))?;
-        run(buildah("push").args(["--format=oci", "localhost/built"]).arg(format!("oci:{}", target.display())))?;
+        run(buildah("push")
+            .args(["--format=oci", "localhost/built"])
+            .arg(format!("oci:{}", target.display())))?;
         Ok(())
     }
 }
@@ -207,18 +274,34 @@ impl Recipe<'_> {
 /// Compiles `granary` and `tenant-template` and returns the stripped programs.
 fn programs(profile: Profile) -> Result<[PathBuf; 2]> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(paths::repository()).args(["build", "--quiet", "--message-format=json-render-diagnostics"]);
-    cargo.args(["--package", "granary", "--package", "tenant-template", "--bins"]);
+    cargo.current_dir(paths::repository()).args([
+        "build",
+        "--quiet",
+        "--message-format=json-render-diagnostics",
+    ]);
+    cargo.args([
+        "--package",
+        "granary",
+        "--package",
+        "tenant-template",
+        "--bins",
+    ]);
     if profile == Profile::Release {
         cargo.arg("--release");
     }
-    let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot start cargo")?;
+    let output = cargo
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start cargo")?;
     if !output.status.success() {
         bail!("cargo build failed ({})", output.status);
     }
     let built = executables(&String::from_utf8_lossy(&output.stdout));
     let find = |name: &str| {
-        let program = built.iter().find(|path| path.file_name().is_some_and(|file| file == name));
+        let program = built
+            .iter()
+            .find(|path| path.file_name().is_some_and(|file| file == name));
         strip(program.with_context(|| format!("cargo built no program {name}"))?)
     };
     Ok([find("granary")?, find("tenant-template")?])
@@ -228,7 +311,11 @@ fn programs(profile: Profile) -> Result<[PathBuf; 2]> {
 fn executables(messages: &str) -> Vec<PathBuf> {
     messages
         .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()?["executable"].as_str().map(PathBuf::from))
+        .filter_map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).ok()?["executable"]
+                .as_str()
+                .map(PathBuf::from)
+        })
         .collect()
 }
 
@@ -236,7 +323,8 @@ fn executables(messages: &str) -> Vec<PathBuf> {
 fn strip(program: &Path) -> Result<PathBuf> {
     let stripped = program.with_extension("stripped");
     let time = |path: &Path| fs::metadata(path).and_then(|file| file.modified());
-    if !time(&stripped).is_ok_and(|stripped| time(program).is_ok_and(|program| stripped > program)) {
+    if !time(&stripped).is_ok_and(|stripped| time(program).is_ok_and(|program| stripped > program))
+    {
         run(Command::new("strip").arg("-o").arg(&stripped).arg(program))?;
         fs::set_permissions(&stripped, fs::Permissions::from_mode(0o755))?;
     }
@@ -249,8 +337,12 @@ fn remove_old(images: &Path, name: &str) -> Result<()> {
     for entry in fs::read_dir(images)? {
         let entry = entry?;
         let file = entry.file_name().to_string_lossy().into_owned();
-        let key = file.strip_prefix(name).and_then(|rest| rest.strip_prefix('-')?.strip_suffix(".tar"));
-        if key.is_some_and(|key| key.len() == SHORT && key.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+        let key = file
+            .strip_prefix(name)
+            .and_then(|rest| rest.strip_prefix('-')?.strip_suffix(".tar"));
+        if key.is_some_and(|key| {
+            key.len() == SHORT && key.bytes().all(|byte| byte.is_ascii_hexdigit())
+        }) {
             archives.push((entry.metadata()?.modified()?, entry.path()));
         }
     }
@@ -276,13 +368,16 @@ fn short(hash: &[u8]) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// SHA-256 of a file.
 fn hash(path: &Path) -> Result<[u8; 32]> {
     let read = || -> std::io::Result<_> {
-        let (mut file, mut hash, mut buffer) = (fs::File::open(path)?, Sha256::new(), vec![0; 1 << 20]);
+        let (mut file, mut hash, mut buffer) =
+            (fs::File::open(path)?, Sha256::new(), vec![0; 1 << 20]);
         loop {
             match file.read(&mut buffer)? {
                 0 => return Ok(hash.finalize().into()),
@@ -318,12 +413,21 @@ mod tests {
             fs::write(&path, "").unwrap();
             fs::write(path.with_extension("json"), "").unwrap();
             let age = std::time::Duration::from_secs(100 - u64::try_from(number).unwrap());
-            fs::File::open(&path).unwrap().set_modified(std::time::SystemTime::now() - age).unwrap();
+            fs::File::open(&path)
+                .unwrap()
+                .set_modified(std::time::SystemTime::now() - age)
+                .unwrap();
         }
         fs::write(file("granary-postgres-000000000000.tar"), "").unwrap();
         remove_old(folder.path(), "granary").unwrap();
-        assert!(!file("granary-000000000000.tar").exists() && !file("granary-000000000001.json").exists());
-        assert!(file("granary-000000000002.tar").exists() && file("granary-postgres-000000000000.tar").exists());
+        assert!(
+            !file("granary-000000000000.tar").exists()
+                && !file("granary-000000000001.json").exists()
+        );
+        assert!(
+            file("granary-000000000002.tar").exists()
+                && file("granary-postgres-000000000000.tar").exists()
+        );
     }
 
     #[test]
@@ -333,7 +437,13 @@ mod tests {
         fs::write(folder.path().join("program"), "one").unwrap();
         let key = |name| {
             let context = vec![(folder.path().join("program"), "program".to_owned())];
-            Recipe { name, base: folder.path(), context }.key().unwrap()
+            Recipe {
+                name,
+                base: folder.path(),
+                context,
+            }
+            .key()
+            .unwrap()
         };
         let first = key("granary");
         assert_eq!(first, key("granary"));

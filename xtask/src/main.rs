@@ -2,6 +2,7 @@
 
 mod cluster;
 mod command;
+mod images;
 mod paths;
 mod prerequisites;
 mod progress;
@@ -27,11 +28,18 @@ enum Task {
         #[command(subcommand)]
         command: cluster::Command,
     },
+    /// Build the container images; prints name, digest and size of each
+    Images {
+        /// Optimised, as they are released
+        #[arg(long)]
+        release: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Cluster { choice, command } => cluster::run(&choice, command),
+        Task::Images { release } => images::print_all(release),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -36,6 +36,11 @@ pub const FOR_IMAGES: &[Needed] = &[
     ("buildah", "buildah"),
     ("mmdebstrap", "mmdebstrap"),
     ("tar", "tar"),
+    ("binutils", "strip"),
+    (
+        "debian-archive-keyring",
+        "/usr/share/keyrings/debian-archive-keyring.gpg",
+    ),
 ];
 
 /// Installs what is missing with apt-get, or says what has to be installed.

@@ -27,20 +27,50 @@ const RESOLVE: &str = "echo 'hosts: files dns' > \"$1/etc/nsswitch.conf\"";
 
 /// A base for one program linked with glibc: no shell, no package manager.
 pub fn core(images: &Path, progress: &Progress) -> Result<PathBuf> {
-    base(images, "base-core", &["base-files", "libc6", "libgcc-s1"], &[TRIM, RESOLVE], progress)
+    base(
+        images,
+        "base-core",
+        &["base-files", "libc6", "libgcc-s1"],
+        &[TRIM, RESOLVE],
+        progress,
+    )
 }
 
 /// A base that has what `postgres.Containerfile` runs: PostgreSQL, a shell and its tools.
 pub fn build(images: &Path, progress: &Progress) -> Result<PathBuf> {
     let packages = [
-        "base-files", "bash", "coreutils", "dash", "findutils", "grep", "libc-bin", "libc6", "libgcc-s1", "postgresql-17",
-        "sed", "tar", "tzdata", "util-linux",
+        "base-files",
+        "bash",
+        "coreutils",
+        "dash",
+        "findutils",
+        "grep",
+        "libc-bin",
+        "libc6",
+        "libgcc-s1",
+        "postgresql-17",
+        "sed",
+        "tar",
+        "tzdata",
+        "util-linux",
     ];
-    base(images, "base-postgres", &packages, &[TRIM, TRIM_SERVER], progress)
+    base(
+        images,
+        "base-postgres",
+        &packages,
+        &[TRIM, TRIM_SERVER],
+        progress,
+    )
 }
 
 /// Makes an OCI layout with the packages' files as its only layer.
-fn base(images: &Path, name: &str, packages: &[&str], hooks: &[&str], progress: &Progress) -> Result<PathBuf> {
+fn base(
+    images: &Path,
+    name: &str,
+    packages: &[&str],
+    hooks: &[&str],
+    progress: &Progress,
+) -> Result<PathBuf> {
     let packages = packages.join(",");
     let mut key = Sha256::new();
     for part in [SUITE, &packages].iter().chain(hooks) {
@@ -57,7 +87,11 @@ fn base(images: &Path, name: &str, packages: &[&str], hooks: &[&str], progress: 
         let mut mmdebstrap = Command::new("mmdebstrap");
         mmdebstrap.args(["--variant=extract", &format!("--include={packages}")]);
         mmdebstrap.args(hooks.iter().map(|hook| format!("--extract-hook={hook}")));
-        run(mmdebstrap.arg(SUITE).arg(&layer).args(sources()?).env("SOURCE_DATE_EPOCH", "0"))?;
+        run(mmdebstrap
+            .arg(SUITE)
+            .arg(&layer)
+            .args(sources()?)
+            .env("SOURCE_DATE_EPOCH", "0"))?;
         oci::layout(&layer, &unfinished)?;
         fs::rename(unfinished, &layout).map_err(Into::into)
     })?;
@@ -66,18 +100,30 @@ fn base(images: &Path, name: &str, packages: &[&str], hooks: &[&str], progress: 
 
 /// APT sources of the suite, from the mirrors that this machine is set up with.
 fn sources() -> Result<Vec<String>> {
-    let configured = run(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]))
-        .context("cannot ask apt-get for this machine's Debian mirror")?;
+    let configured = run(Command::new("apt-get").args([
+        "indextargets",
+        "--format",
+        "$(REPO_URI)",
+        "Created-By: Packages",
+    ]))
+    .context("cannot ask apt-get for this machine's Debian mirror")?;
     sources_from(&configured)
 }
 
 fn sources_from(configured: &str) -> Result<Vec<String>> {
-    let mirror = |folder: &str| configured.lines().find(|uri| uri.trim_end_matches('/').ends_with(folder));
+    let mirror = |folder: &str| {
+        configured
+            .lines()
+            .find(|uri| uri.trim_end_matches('/').ends_with(folder))
+    };
     let Some(main) = mirror("/debian") else {
-        bail!("no Debian mirror (a URI that ends in /debian) in this machine's APT sources: add one, and install debian-archive-keyring");
+        bail!(
+            "no Debian mirror (a URI that ends in /debian) in this machine's APT sources: add one, and install debian-archive-keyring"
+        );
     };
     let mut sources = vec![format!("deb {main} {SUITE} main")];
-    sources.extend(mirror("/debian-security").map(|uri| format!("deb {uri} {SUITE}-security main")));
+    sources
+        .extend(mirror("/debian-security").map(|uri| format!("deb {uri} {SUITE}-security main")));
     Ok(sources)
 }
 
@@ -88,15 +134,20 @@ mod tests {
     #[test]
     fn the_machines_own_mirrors_are_used() {
         let configured = "http://mirror.example/node\nhttp://mirror.example/debian-security/\nhttp://mirror.example/debian/\n";
-        assert_eq!(sources_from(configured).unwrap(), [
-            "deb http://mirror.example/debian/ trixie main",
-            "deb http://mirror.example/debian-security/ trixie-security main",
-        ]);
+        assert_eq!(
+            sources_from(configured).unwrap(),
+            [
+                "deb http://mirror.example/debian/ trixie main",
+                "deb http://mirror.example/debian-security/ trixie-security main",
+            ]
+        );
     }
 
     #[test]
     fn a_machine_without_debian_is_told_what_to_do() {
-        let error = sources_from("http://mirror.example/ubuntu/").unwrap_err().to_string();
+        let error = sources_from("http://mirror.example/ubuntu/")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("debian-archive-keyring"), "{error}");
     }
 }

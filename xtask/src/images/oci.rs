@@ -17,20 +17,34 @@ pub fn layout(layer: &Path, target: &Path) -> Result<()> {
     let (hash, size) = (hex(&hash(layer)?), fs::metadata(layer)?.len());
     fs::rename(layer, target.join("blobs/sha256").join(&hash))?;
     let digest = format!("sha256:{hash}");
-    let config = blob(target, "application/vnd.oci.image.config.v1+json", &json!({
-        "architecture": architecture(),
-        "os": "linux",
-        "config": {},
-        "rootfs": {"type": "layers", "diff_ids": [digest]},
-    }))?;
-    let manifest = blob(target, "application/vnd.oci.image.manifest.v1+json", &json!({
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": config,
-        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest, "size": size}],
-    }))?;
-    fs::write(target.join("index.json"), json!({"schemaVersion": 2, "manifests": [manifest]}).to_string())?;
-    fs::write(target.join("oci-layout"), json!({"imageLayoutVersion": "1.0.0"}).to_string())?;
+    let config = blob(
+        target,
+        "application/vnd.oci.image.config.v1+json",
+        &json!({
+            "architecture": architecture(),
+            "os": "linux",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [digest]},
+        }),
+    )?;
+    let manifest = blob(
+        target,
+        "application/vnd.oci.image.manifest.v1+json",
+        &json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": config,
+            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest, "size": size}],
+        }),
+    )?;
+    fs::write(
+        target.join("index.json"),
+        json!({"schemaVersion": 2, "manifests": [manifest]}).to_string(),
+    )?;
+    fs::write(
+        target.join("oci-layout"),
+        json!({"imageLayoutVersion": "1.0.0"}).to_string(),
+    )?;
     Ok(())
 }
 
@@ -40,11 +54,25 @@ pub fn archive(layout: &Path, name: &str, target: &Path) -> Result<String> {
     let mut content = read(&index)?;
     let manifest = &mut content["manifests"][0];
     manifest["annotations"] = json!({"io.containerd.image.name": name});
-    let digest = manifest["digest"].as_str().context("the layout has no manifest")?.to_owned();
+    let digest = manifest["digest"]
+        .as_str()
+        .context("the layout has no manifest")?
+        .to_owned();
     fs::write(&index, content.to_string())?;
     let mut tar = Command::new("tar");
-    tar.args(["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", "-C"]).arg(layout);
-    run(tar.arg("-cf").arg(target).args(["oci-layout", "index.json", "blobs"]))?;
+    tar.args([
+        "--sort=name",
+        "--mtime=@0",
+        "--owner=0",
+        "--group=0",
+        "--numeric-owner",
+        "-C",
+    ])
+    .arg(layout);
+    run(tar
+        .arg("-cf")
+        .arg(target)
+        .args(["oci-layout", "index.json", "blobs"]))?;
     Ok(digest)
 }
 
@@ -52,17 +80,27 @@ pub fn archive(layout: &Path, name: &str, target: &Path) -> Result<String> {
 pub fn layers(layout: &Path) -> Result<Vec<PathBuf>> {
     let index = read(&layout.join("index.json"))?;
     let manifest = read(&blob_path(layout, &index["manifests"][0])?)?;
-    manifest["layers"].as_array().into_iter().flatten().map(|layer| blob_path(layout, layer)).collect()
+    manifest["layers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|layer| blob_path(layout, layer))
+        .collect()
 }
 
 fn blob_path(layout: &Path, descriptor: &Value) -> Result<PathBuf> {
-    let digest = descriptor["digest"].as_str().and_then(|digest| digest.strip_prefix("sha256:"));
-    Ok(layout.join("blobs/sha256").join(digest.with_context(|| format!("{} is damaged: delete it", layout.display()))?))
+    let digest = descriptor["digest"]
+        .as_str()
+        .and_then(|digest| digest.strip_prefix("sha256:"));
+    Ok(layout
+        .join("blobs/sha256")
+        .join(digest.with_context(|| format!("{} is damaged: delete it", layout.display()))?))
 }
 
 fn read(path: &Path) -> Result<Value> {
     let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("{} is damaged: delete its folder", path.display()))
+    serde_json::from_slice(&text)
+        .with_context(|| format!("{} is damaged: delete its folder", path.display()))
 }
 
 /// Writes a document into the layout and returns its descriptor.
@@ -92,14 +130,21 @@ mod tests {
         let (layer, layout_path) = (folder.path().join("layer"), folder.path().join("layout"));
         fs::write(&layer, "content").unwrap();
         layout(&layer, &layout_path).unwrap();
-        let [stored] = &layers(&layout_path).unwrap()[..] else { panic!("one layer") };
+        let [stored] = &layers(&layout_path).unwrap()[..] else {
+            panic!("one layer")
+        };
         assert_eq!(fs::read_to_string(stored).unwrap(), "content");
 
         let target = folder.path().join("image.tar");
         let digest = archive(&layout_path, "localhost/granary:1", &target).unwrap();
         let index = read(&layout_path.join("index.json")).unwrap();
-        assert_eq!(index["manifests"][0]["annotations"]["io.containerd.image.name"], "localhost/granary:1");
-        let manifest = layout_path.join("blobs/sha256").join(digest.strip_prefix("sha256:").unwrap());
+        assert_eq!(
+            index["manifests"][0]["annotations"]["io.containerd.image.name"],
+            "localhost/granary:1"
+        );
+        let manifest = layout_path
+            .join("blobs/sha256")
+            .join(digest.strip_prefix("sha256:").unwrap());
         assert_eq!(hex(&hash(&manifest).unwrap()), digest["sha256:".len()..]);
         let listed = run(Command::new("tar").arg("-tf").arg(&target)).unwrap();
         assert!(listed.lines().any(|line| line == "index.json"), "{listed}");
