@@ -1,5 +1,6 @@
 //! A silo's certificate authority.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -65,12 +66,12 @@ impl Authority {
         )?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let names: BTreeSet<String> = ["database", "app"]
+            .into_iter()
+            .flat_map(|service| server_names(service, subject.namespace))
+            .collect();
         params.name_constraints = Some(NameConstraints {
-            permitted_subtrees: ["database", "app"]
-                .into_iter()
-                .flat_map(|service| server_names(service, subject.namespace))
-                .map(GeneralSubtree::DnsName)
-                .collect(),
+            permitted_subtrees: names.into_iter().map(GeneralSubtree::DnsName).collect(),
             excluded_subtrees: Vec::new(),
         });
         let certificate = params.self_signed(&key)?;
