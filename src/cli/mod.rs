@@ -8,6 +8,7 @@ mod age;
 mod cluster;
 mod completion;
 mod crd;
+mod doctor;
 mod events;
 mod exit;
 mod failure;
@@ -19,6 +20,7 @@ mod look;
 mod offboard;
 mod onboard;
 mod printer;
+mod probe;
 mod progress;
 mod reference;
 mod resume;
@@ -71,6 +73,8 @@ enum Command {
     Completion(completion::CompletionArgs),
     Version(version::VersionArgs),
     #[command(hide = true)]
+    Probe(probe::ProbeArgs),
+    #[command(hide = true)]
     Reference(reference::ReferenceArgs),
 }
 
@@ -83,6 +87,7 @@ enum Asking {
     Suspend(suspend::SuspendArgs),
     Resume(resume::ResumeArgs),
     Offboard(offboard::OffboardArgs),
+    Doctor(doctor::DoctorArgs),
 }
 
 /// The tree of commands.
@@ -135,6 +140,7 @@ fn dispatch(cli: &Cli, printer: Printer) -> Result<(), Failure> {
         Command::Completion(args) => completion::run(args, printer),
         Command::Version(args) => version::run(args, printer),
         Command::Reference(args) => reference::run(args, printer),
+        Command::Probe(args) => runtime()?.block_on(probe::run(args)),
         Command::Asking(command) => {
             if let Asking::Offboard(args) = command {
                 args.check(printer.terminal())?;
@@ -157,6 +163,7 @@ async fn ask(command: &Asking, cluster: &Cluster, printer: Printer) -> Result<()
         Asking::Suspend(args) => suspend::run(args, cluster, printer).boxed_local(),
         Asking::Resume(args) => resume::run(args, cluster, printer).boxed_local(),
         Asking::Offboard(args) => offboard::run(args, cluster, printer).boxed_local(),
+        Asking::Doctor(args) => doctor::run(args, cluster, printer).boxed_local(),
     };
     running.await
 }

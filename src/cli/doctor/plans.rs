@@ -1,0 +1,90 @@
+//! Are there plans, and does admission know them?
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+
+use super::super::cluster::Cluster;
+use super::super::failure::Failure;
+use super::report::Check;
+use crate::api::{PLAN_LIST, Plan};
+
+const NAME: &str = "plans";
+
+/// Lists the plans, and reads the list of them that the operator keeps for admission.
+pub async fn check(cluster: &Cluster, namespace: &str) -> Check {
+    let api: Api<Plan> = Api::all(cluster.client());
+    let plans = match cluster
+        .ask("cannot list plans", api.list(&ListParams::default()))
+        .await
+    {
+        Ok(plans) => plans.items.iter().map(ResourceExt::name_any).collect(),
+        Err(failure) => return Check::unanswered(NAME, &failure),
+    };
+    let lists: Api<ConfigMap> = Api::namespaced(cluster.client(), namespace);
+    let what = format!("cannot read {namespace}/{PLAN_LIST}");
+    let listed = cluster.ask(&what, lists.get(PLAN_LIST)).await;
+    judge(&plans, listed)
+}
+
+fn judge(plans: &BTreeSet<String>, listed: Result<ConfigMap, Failure>) -> Check {
+    if plans.is_empty() {
+        return Check::fail(NAME, "there is none")
+            .means("no tenant can be onboarded")
+            .next("helm upgrade with plans, or kubectl apply -f PLAN.yaml");
+    }
+    let names = plans.iter().cloned().collect::<Vec<_>>().join(", ");
+    let listed: BTreeSet<String> = match listed {
+        Ok(list) => list.data.unwrap_or_default().into_keys().collect(),
+        Err(failure) => return Check::unanswered(NAME, &failure),
+    };
+    let unlisted: Vec<&str> = plans.difference(&listed).map(String::as_str).collect();
+    if unlisted.is_empty() {
+        return Check::ok(NAME, names);
+    }
+    Check::fail(
+        NAME,
+        format!(
+            "{names}; not yet listed for admission: {}",
+            unlisted.join(", ")
+        ),
+    )
+    .means("tenants with these plans are refused until the operator has listed them")
+    .next("wait a moment; if it stays, the operator does not run or may not write the list")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::super::exit::Exit;
+    use super::super::report::Verdict;
+    use super::*;
+
+    fn list(data: &serde_json::Value) -> ConfigMap {
+        serde_json::from_value(json!({"metadata": {"name": PLAN_LIST}, "data": data}))
+            .expect("a list")
+    }
+
+    #[test]
+    fn every_plan_has_to_be_listed_for_admission() {
+        let plans = BTreeSet::from(["large".to_owned(), "small".to_owned()]);
+        let verdict = |listed| judge(&plans, listed).verdict;
+        assert_eq!(
+            verdict(Ok(list(&json!({"small": "", "large": ""})))),
+            Verdict::Ok
+        );
+        assert_eq!(verdict(Ok(list(&json!({"small": ""})))), Verdict::Fail);
+        assert_eq!(verdict(Ok(list(&json!(null)))), Verdict::Fail);
+        assert_eq!(
+            verdict(Err(Failure::new(Exit::Refused, "no"))),
+            Verdict::Unknown
+        );
+        assert_eq!(
+            judge(&BTreeSet::new(), Ok(list(&json!({})))).verdict,
+            Verdict::Fail
+        );
+    }
+}
