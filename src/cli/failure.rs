@@ -1,6 +1,7 @@
 //! What a person reads when a command fails: what failed, on which object, why, and what to do next.
 
 use kube::core::Status;
+use kube::core::response::reason;
 
 use super::exit::Exit;
 
@@ -107,7 +108,10 @@ impl Failure {
             causes
         };
         let explained = |exit| message.iter().fold(Self::new(exit, what), Self::why);
-        if status.is_not_found() {
+        let says = |reason: &str, code: u16| {
+            status.reason == reason || (!reason::is_known(&status.reason) && status.code == code)
+        };
+        if says(reason::NOT_FOUND, 404) {
             if names_an_object(status) {
                 return Self::new(Exit::NotFound, what).why("it does not exist");
             }
@@ -115,15 +119,15 @@ impl Failure {
                 .why("the cluster does not know this kind of object")
                 .next("granary doctor   # is Granary's chart installed?");
         }
-        if status.is_already_exists() || status.is_conflict() {
+        if says(reason::ALREADY_EXISTS, 409) || says(reason::CONFLICT, 409) {
             return explained(Exit::Conflict);
         }
-        if status.code == 401 {
+        if says(reason::UNAUTHORIZED, 401) {
             return Self::new(Exit::Refused, what)
                 .why("the cluster does not accept the kubeconfig's credentials")
                 .next("kubectl auth whoami   # are they still valid?");
         }
-        if status.is_forbidden() {
+        if says(reason::FORBIDDEN, 403) {
             let failure = explained(Exit::Refused);
             return if by_admission(&status.message) {
                 failure
@@ -131,13 +135,13 @@ impl Failure {
                 failure.next("granary doctor   # shows which permissions are missing")
             };
         }
-        if status.is_invalid() || status.code == 400 {
+        if says(reason::INVALID, 422) || says(reason::BAD_REQUEST, 400) {
             return explained(Exit::Refused);
         }
-        if status.code == 504 || status.reason == "Timeout" || status.reason == "ServerTimeout" {
+        if says(reason::TIMEOUT, 504) || says(reason::SERVER_TIMEOUT, 504) {
             return explained(Exit::TimedOut);
         }
-        if status.code == 503 {
+        if says(reason::SERVICE_UNAVAILABLE, 503) {
             return explained(Exit::Unreachable);
         }
         explained(Exit::Failure)
@@ -229,6 +233,7 @@ mod tests {
     #[rstest]
     #[case(json!({"code": 404, "reason": "NotFound", "details": {"name": "acme", "kind": "tenants"}}), Exit::NotFound)]
     #[case(json!({"code": 404, "reason": "NotFound"}), Exit::NotFound)]
+    #[case(json!({"code": 404, "reason": "Failed to parse error data", "message": "404 page not found"}), Exit::NotFound)]
     #[case(json!({"code": 409, "reason": "AlreadyExists"}), Exit::Conflict)]
     #[case(json!({"code": 409, "reason": "Conflict"}), Exit::Conflict)]
     #[case(json!({"code": 403, "reason": "Forbidden"}), Exit::Refused)]

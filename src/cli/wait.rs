@@ -231,7 +231,11 @@ async fn explained(mut failure: Failure, seen: Option<&Tenant>, cluster: &Cluste
     let Some(tenant) = seen else {
         return failure;
     };
-    if failure.reasons().is_empty()
+    if !look::is_current(tenant) {
+        failure = failure
+            .why("the operator has not looked at its newest spec yet")
+            .next("granary doctor   # is the operator running?");
+    } else if failure.reasons().is_empty()
         && let Some(condition) = look::blocking(tenant)
     {
         failure = failure.why(format!(
@@ -245,10 +249,11 @@ async fn explained(mut failure: Failure, seen: Option<&Tenant>, cluster: &Cluste
     if let Some(event) = events::last_warning(cluster, tenant).await {
         failure = failure.why(format!("last event: {event}"));
     }
-    failure = failure.next(format!("granary status {}", tenant.name_any()));
+    let status = format!("granary status {}", tenant.name_any());
     advice::next(tenant, jiff::Timestamp::now())
         .into_iter()
-        .fold(failure, Failure::next)
+        .filter(|advice| !advice.starts_with(&status) && !advice.starts_with("granary doctor"))
+        .fold(failure.next(status.clone()), Failure::next)
 }
 
 #[cfg(test)]

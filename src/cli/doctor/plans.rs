@@ -7,6 +7,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 use super::super::cluster::Cluster;
+use super::super::exit::Exit;
 use super::super::failure::Failure;
 use super::report::Check;
 use crate::api::{PLAN_LIST, Plan};
@@ -21,6 +22,10 @@ pub async fn check(cluster: &Cluster, namespace: &str) -> Check {
         .await
     {
         Ok(plans) => plans.items.iter().map(ResourceExt::name_any).collect(),
+        Err(failure) if failure.exit() == Exit::NotFound => {
+            return Check::fail(NAME, "the cluster does not know plans")
+                .means("no tenant can be onboarded");
+        }
         Err(failure) => return Check::unanswered(NAME, &failure),
     };
     let lists: Api<ConfigMap> = Api::namespaced(cluster.client(), namespace);
@@ -38,6 +43,7 @@ fn judge(plans: &BTreeSet<String>, listed: Result<ConfigMap, Failure>) -> Check 
     let names = plans.iter().cloned().collect::<Vec<_>>().join(", ");
     let listed: BTreeSet<String> = match listed {
         Ok(list) => list.data.unwrap_or_default().into_keys().collect(),
+        Err(failure) if failure.exit() == Exit::NotFound => BTreeSet::new(),
         Err(failure) => return Check::unanswered(NAME, &failure),
     };
     let unlisted: Vec<&str> = plans.difference(&listed).map(String::as_str).collect();
@@ -59,7 +65,6 @@ fn judge(plans: &BTreeSet<String>, listed: Result<ConfigMap, Failure>) -> Check 
 mod tests {
     use serde_json::json;
 
-    use super::super::super::exit::Exit;
     use super::super::report::Verdict;
     use super::*;
 
