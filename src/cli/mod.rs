@@ -30,6 +30,7 @@ mod status;
 mod suspend;
 mod table;
 mod tenants;
+mod validate;
 mod version;
 mod wait;
 
@@ -67,11 +68,12 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Asking(Asking),
-    #[command(flatten)]
-    Role(roles::Role),
+    Validate(validate::ValidateArgs),
     Crd(crd::CrdArgs),
     Completion(completion::CompletionArgs),
     Version(version::VersionArgs),
+    #[command(flatten)]
+    Role(roles::Role),
     #[command(hide = true)]
     Probe(probe::ProbeArgs),
     #[command(hide = true)]
@@ -135,12 +137,13 @@ fn is_plugin(line: &[OsString]) -> bool {
 
 fn dispatch(cli: &Cli, printer: Printer) -> Result<(), Failure> {
     match &cli.command {
-        Command::Role(role) => role.run(),
+        Command::Validate(args) => validate::run(args, printer),
         Command::Crd(args) => crd::run(args, printer),
         Command::Completion(args) => completion::run(args, printer),
         Command::Version(args) => version::run(args, printer),
         Command::Reference(args) => reference::run(args, printer),
         Command::Probe(args) => runtime()?.block_on(probe::run(args)),
+        Command::Role(role) => role.run(),
         Command::Asking(command) => {
             if let Asking::Offboard(args) = command {
                 args.check(printer.terminal())?;
