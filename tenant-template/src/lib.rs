@@ -42,6 +42,9 @@ pub enum Error {
     /// The schema could not be brought up to date.
     #[error("cannot migrate")]
     Migrate(#[source] migrate::Error),
+    /// A signal came before the schema was up to date.
+    #[error("a signal ended the migration; run `migrate` again")]
+    Interrupted,
 }
 
 /// Runs `command` to its end. One thread is enough for one tenant and keeps memory small.
@@ -51,17 +54,24 @@ pub fn run(command: Command) -> Result<(), Error> {
         .max_blocking_threads(16)
         .build()
         .map_err(Error::Start)?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
+        // As the first process of a container, only a handled signal ends it.
+        let stop = stop_on_signal().map_err(Error::Start)?;
         match command {
             Command::Serve(serve) => {
-                let stop = stop_on_signal().map_err(Error::Start)?;
                 let server = serve::Server::bind(&serve).await.map_err(Error::Serve)?;
                 server.run(stop).await;
                 Ok(())
             }
-            Command::Migrate(migrate) => migrate::run(&migrate).await.map_err(Error::Migrate),
+            Command::Migrate(migrate) => tokio::select! {
+                done = migrate::run(&migrate) => done.map_err(Error::Migrate),
+                () = stop.cancelled() => Err(Error::Interrupted),
+            },
         }
-    })
+    });
+    // A name that is still being looked up must not delay the end.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// A token that is cancelled by SIGTERM or SIGINT.

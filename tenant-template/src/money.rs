@@ -66,10 +66,14 @@ impl Amount {
         }
     }
 
-    /// Whether money came in.
+    /// The style of the amount: `in`, `out`, or none for zero.
     #[must_use]
-    pub fn is_income(self) -> bool {
-        self.0 > 0
+    pub fn direction(self) -> &'static str {
+        match self.0.signum() {
+            1 => "in",
+            -1 => "out",
+            _ => "none",
+        }
     }
 
     /// The amount with its sign, also when it is positive: `+12.50`.

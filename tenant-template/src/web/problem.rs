@@ -113,31 +113,30 @@ impl From<sqlx::Error> for Problem {
     /// Logs the cause, which the page does not show.
     fn from(error: sqlx::Error) -> Self {
         let reason = describe(&error);
-        match error {
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => {
-                tracing::warn!(reason, "the database is away");
-                Self::DatabaseAway
-            }
-            // Class 57: the server is starting, stopping, or cancelled the statement. Class 08 and 53: no connection to be had.
-            sqlx::Error::Database(ref database)
-                if database.code().is_some_and(|code| {
-                    ["57", "08", "53"]
-                        .iter()
-                        .any(|class| code.starts_with(class))
-                }) =>
-            {
-                tracing::warn!(reason, "the database is away");
-                Self::DatabaseAway
-            }
-            _ => {
-                tracing::error!(reason, "a query failed");
-                Self::Internal
-            }
+        if is_away(&error) {
+            tracing::warn!(reason, "the database is away");
+            Self::DatabaseAway
+        } else {
+            tracing::error!(reason, "a query failed");
+            Self::Internal
         }
+    }
+}
+
+/// Whether the database could not be asked at all, so that the same request may work later.
+fn is_away(error: &sqlx::Error) -> bool {
+    /// Classes of SQLSTATE: no connection, login refused, database missing, out of resources, starting or stopping.
+    const AWAY: [&str; 5] = ["08", "28", "3D", "53", "57"];
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(database) => database
+            .code()
+            .is_some_and(|code| AWAY.iter().any(|class| code.starts_with(class))),
+        _ => false,
     }
 }
 

@@ -108,6 +108,9 @@ async fn a_certificate_of_another_role_does_not_open_the_database() {
     let app = silo.serve().await;
     let answer = app.client().get("/readyz?wait=1").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    let page = app.client().get("/").await;
+    assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(page.text().contains("cannot be opened right now"));
     app.silo.mount_app("app", 4);
     assert_eq!(
         app.client().get("/readyz?wait=25").await.status,
