@@ -170,6 +170,28 @@ impl Held {
 }
 
 #[tokio::test]
+async fn a_waiting_migration_ends_on_sigterm() {
+    let silo = Silo::new().await;
+    let mut running = Running(
+        program(&silo, &["migrate"])
+            .env("PGPORT", "1")
+            .spawn()
+            .unwrap(),
+    );
+    let mut line = String::new();
+    let mut output = BufReader::new(running.0.stdout.take().unwrap());
+    output.read_line(&mut line).unwrap();
+    assert!(
+        line.contains("waiting for the database") && line.contains("localhost:1"),
+        "{line}"
+    );
+    kill(Pid::from_raw(running.0.id().cast_signed()), Signal::SIGTERM).unwrap();
+    assert_eq!(running.0.wait().unwrap().code(), Some(1));
+    output.read_to_string(&mut line).unwrap();
+    assert!(line.contains("a signal ended the migration"), "{line}");
+}
+
+#[tokio::test]
 async fn a_held_probe_does_not_delay_the_end() {
     let app = Silo::new().await.serve().await;
     let mut held = app.client();

@@ -129,6 +129,19 @@ async fn only_the_tenants_host_is_served() {
 }
 
 #[tokio::test]
+async fn http_2_is_served_and_guarded_alike() {
+    let app = App::started().await;
+    let client = app.client();
+    assert_eq!(client.get_http2(URL).await, StatusCode::OK);
+    assert_eq!(
+        client
+            .get_http2("https://bravo.granary.localhost:8443/")
+            .await,
+        StatusCode::MISDIRECTED_REQUEST
+    );
+}
+
+#[tokio::test]
 async fn too_much_and_unreadable_is_refused() {
     let app = App::started().await;
     let mut client = app.client();
