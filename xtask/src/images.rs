@@ -23,7 +23,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::command::run;
+use crate::command::{run, run_visibly};
 use crate::paths;
 use crate::prerequisites::{FOR_IMAGES, ensure_packages};
 use crate::progress::Progress;
@@ -71,7 +71,7 @@ pub fn build_all(cache: &Path, profile: Profile, progress: &Progress) -> Result<
 }
 
 /// The root file system of the database image without the agent, for tests that run PostgreSQL without a cluster.
-pub fn postgres_rootfs(cache: &Path, progress: &Progress) -> Result<PathBuf> {
+fn postgres_rootfs(cache: &Path, progress: &Progress) -> Result<PathBuf> {
     let images = cache.join("images");
     let layout = postgres(&images, progress)?;
     let folder = layout.with_extension("rootfs");
@@ -91,6 +91,27 @@ pub fn postgres_rootfs(cache: &Path, progress: &Progress) -> Result<PathBuf> {
         fs::rename(root, &folder)?;
     }
     Ok(folder)
+}
+
+/// Tests the database agent with a real PostgreSQL, in the database image's files and without a cluster.
+pub fn test_agent(progress: &Progress) -> Result<()> {
+    ensure_packages(FOR_IMAGES, progress)?;
+    let rootfs = postgres_rootfs(&paths::cache()?, progress)?;
+    let arguments = [
+        "test",
+        "--quiet",
+        "--package",
+        "granary",
+        "--test",
+        "agent",
+        "--",
+        "--ignored",
+    ];
+    run_visibly(
+        cargo()
+            .args(arguments)
+            .env("GRANARY_POSTGRES_ROOTFS", rootfs),
+    )
 }
 
 /// `cargo xtask images`: builds all and prints name, digest and size of each.
@@ -305,6 +326,12 @@ fn programs(profile: Profile) -> Result<[PathBuf; 2]> {
         strip(program.with_context(|| format!("cargo built no program {name}"))?)
     };
     Ok([find("granary")?, find("tenant-template")?])
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(paths::repository());
+    cargo
 }
 
 /// Paths of the programs that Cargo's messages name.
