@@ -136,3 +136,32 @@ fn the_operator_takes_what_admission_takes() {
         assert!(valid.is_ok(), "{valid:?}: {tenant:?} {plan:?}");
     }
 }
+
+#[test]
+fn every_field_is_explained() {
+    for crd in granary::api::crds() {
+        let schema = schema(&serde_json::json!({"kind": crd.spec.names.kind}));
+        let mut bare = Vec::new();
+        specs::without_description(&schema, &crd.spec.names.kind, &mut bare);
+        assert_eq!(bare, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn the_chart_reserves_the_same_names() {
+    use granary::api::reserved::{RESERVED_NAMES, RESERVED_PREFIXES};
+    let values = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/charts/granary/values.yaml"
+    ))
+    .expect("values.yaml");
+    let values: Value = serde_saphyr::from_str(&values).expect("YAML");
+    assert_eq!(
+        values["admission"]["reservedNames"],
+        serde_json::json!(RESERVED_NAMES)
+    );
+    assert_eq!(
+        values["admission"]["reservedPrefixes"],
+        serde_json::json!(RESERVED_PREFIXES)
+    );
+}

@@ -720,3 +720,25 @@ pub fn good_changes() -> Vec<Change> {
         ),
     ]
 }
+
+/// The properties of a schema, at any depth, that `kubectl explain` would have nothing to say about.
+pub fn without_description(schema: &Value, path: &str, bare: &mut Vec<String>) {
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        // Kubernetes explains these itself.
+        if ["apiVersion", "kind", "metadata"].contains(&name.as_str())
+            && path.matches('.').count() == 1
+        {
+            continue;
+        }
+        if property["description"]
+            .as_str()
+            .unwrap_or_default()
+            .is_empty()
+        {
+            bare.push(path.clone());
+        }
+        without_description(property, &path, bare);
+        without_description(&property["items"], &path, bare);
+    }
+}

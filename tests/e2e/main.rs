@@ -1,0 +1,7 @@
+//! Tests against a real cluster in which Granary's chart is installed. `KUBECONFIG` says which.
+
+mod admission;
+mod chart;
+#[path = "../specs/mod.rs"]
+mod specs;
+mod support;
