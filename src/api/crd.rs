@@ -6,12 +6,14 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 
 use super::rules::NAME_MAX;
-use super::{Plan, Tenant};
+use super::{Plan, PlanCatalog, Tenant};
 
-/// Both CRDs. Helm keeps them when the chart is uninstalled, because deleting a CRD deletes every tenant.
+/// All CRDs. Helm keeps them when the chart is uninstalled, because deleting a CRD deletes every tenant.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    [Tenant::crd(), Plan::crd()].map(finish).into()
+    [Tenant::crd(), Plan::crd(), PlanCatalog::crd()]
+        .map(finish)
+        .into()
 }
 
 /// Adds what the derive cannot say: the annotation, the length of the name, and that a `null` is the same as
@@ -57,7 +59,7 @@ fn without_nulls(schema: &mut JSONSchemaProps) {
     }
 }
 
-/// Both CRDs as one YAML stream.
+/// All CRDs as one YAML stream.
 pub fn crds_yaml() -> Result<String, serde_saphyr::ser::Error> {
     let mut stream = String::from("# Generated from src/api by `granary crd`; do not edit.\n");
     for crd in crds() {

@@ -2,6 +2,7 @@
 //!
 //! The Rust types are the source: the CRDs in `charts/granary` are generated from them.
 
+pub mod catalog;
 pub mod condition;
 mod crd;
 #[cfg(test)]
@@ -17,6 +18,7 @@ pub mod tenant;
 pub mod valid;
 pub mod validate;
 
+pub use catalog::{PLAN_CATALOG, PlanCatalog, PlanCatalogSpec};
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use crd::{crds, crds_yaml};
 pub use names::{Release, SiloName};
@@ -36,10 +38,6 @@ pub const LABEL_TENANT: &str = "granary.dev/tenant";
 
 /// Finalizer on a `Tenant`: its silo is removed before the resource goes.
 pub const FINALIZER: &str = "granary.dev/silo";
-
-/// `ConfigMap` in the operator's namespace whose keys are the names of all plans: what admission checks
-/// `spec.plan` against, because a policy cannot look up an object by a name it reads from another.
-pub const PLAN_LIST: &str = "granary-plans";
 
 /// Field manager of every server-side apply.
 pub const FIELD_MANAGER: &str = "granary";

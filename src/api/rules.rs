@@ -6,6 +6,8 @@
 
 use kube::core::Rule;
 
+use super::catalog::PLAN_CATALOG;
+
 /// Longest name of a tenant or a plan: one DNS label.
 pub const NAME_MAX: usize = 63;
 
@@ -37,6 +39,13 @@ pub(super) fn tenant_name() -> Rule {
 /// `metadata.name` of a plan.
 pub(super) fn plan_name() -> Rule {
     resource_name("tenants name their plan by it")
+}
+
+/// `metadata.name` of the catalogue of plans, of which there is one.
+pub(super) fn catalog_name() -> Rule {
+    Rule::new(format!("self.metadata.name == '{PLAN_CATALOG}'"))
+        .message(format!("metadata.name must be {PLAN_CATALOG}: there is one catalogue, and the operator keeps it").as_str())
+        .field_path(".metadata.name")
 }
 
 fn resource_name(why: &str) -> Rule {

@@ -293,7 +293,7 @@ spec: {plan: small, owner: null}
         assert_eq!(
             findings(&checked[0]),
             [
-                "2:7 kind: no matches for kind \"Tenant\" in version \"granary.dev/v1\"; there are: granary.dev/v1alpha1 Tenant, granary.dev/v1alpha1 Plan"
+                "2:7 kind: no matches for kind \"Tenant\" in version \"granary.dev/v1\"; there are: granary.dev/v1alpha1 Tenant, granary.dev/v1alpha1 Plan, granary.dev/v1alpha1 PlanCatalog"
             ]
         );
         assert_eq!(

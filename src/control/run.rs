@@ -111,7 +111,6 @@ pub async fn run(settings: OperatorSettings) -> anyhow::Result<()> {
     triggers.activate(&watches.tenants);
     tokio::spawn(plan_list::keep(
         writer,
-        settings.namespace.clone(),
         watches.plans.clone(),
         watches.plan_changes.clone(),
     ));

@@ -3,7 +3,7 @@
 //! Each write asks the leadership first and may take no longer than what is left of its term; each is idempotent, and
 //! its answer is folded into the observations.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use kube::{
     Api, Client, ResourceExt,
@@ -18,7 +18,10 @@ use super::{
     observations::{ObjectKey, Observations},
 };
 use crate::{
-    api::{FIELD_MANAGER, FINALIZER, LABEL_TENANT_UID, Tenant, TenantStatus},
+    api::{
+        FIELD_MANAGER, FINALIZER, LABEL_TENANT_UID, PLAN_CATALOG, PlanCatalog, PlanCatalogSpec,
+        Tenant, TenantStatus,
+    },
     resources::Manifest,
     telemetry::Metrics,
 };
@@ -268,6 +271,27 @@ impl Writer {
             "status",
             "Tenant",
             api.patch_status(&tenant.name_any(), &params, &patch),
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Publishes the names of all plans, which admission reads.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn publish_plans(&self, names: &BTreeSet<String>) -> Result<(), WriteError> {
+        let api: Api<PlanCatalog> = Api::all(self.client.clone());
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let spec = PlanCatalogSpec {
+            plans: names.iter().cloned().collect(),
+        };
+        let catalog = PlanCatalog::new(PLAN_CATALOG, spec);
+        let patch = Patch::Apply(&catalog);
+        self.write(
+            "apply",
+            "PlanCatalog",
+            api.patch(PLAN_CATALOG, &params, &patch),
         )
         .await
         .map(drop)

@@ -1,9 +1,8 @@
 //! What the API server refuses, with the field named and nothing written.
 
-use granary::api::{PLAN_LIST, Plan, Tenant};
+use granary::api::{PLAN_CATALOG, Plan, PlanCatalog, Tenant};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ListParams};
 use kube::core::Status;
 use serde_json::{Value, json};
@@ -156,13 +155,12 @@ async fn the_plan_must_exist_and_stays_while_it_is_used() {
             json!({"spec": {"database": {"storageClassName": null}}}),
         );
         apply(&client, &wide, "").await.expect("the plan is good");
-        let lists: Api<ConfigMap> = Api::namespaced(client.clone(), PLANE);
+        let catalogs: Api<PlanCatalog> = Api::all(client.clone());
         let known = plan.clone();
-        let listed = move |list: Option<&ConfigMap>| {
-            list.and_then(|list| list.data.as_ref())
-                .is_some_and(|names| names.contains_key(&known))
+        let listed = move |catalog: Option<&PlanCatalog>| {
+            catalog.is_some_and(|catalog| catalog.spec.plans.contains(&known))
         };
-        wait_for(lists, PLAN_LIST, "lists the plan", listed).await;
+        wait_for(catalogs, PLAN_CATALOG, "lists the plan", listed).await;
         let taken = eventually_applied(&client, &object).await;
         assert_eq!(taken["spec"]["plan"], json!(plan));
 
@@ -190,7 +188,7 @@ async fn the_plan_must_exist_and_stays_while_it_is_used() {
     .await;
 }
 
-/// Applies once the API server's own watch has seen the list of plans, moments after ours has.
+/// Applies once the API server's own watch has seen the catalogue, moments after ours has.
 async fn eventually_applied(client: &kube::Client, object: &Value) -> Value {
     let attempts = async {
         loop {
@@ -326,7 +324,7 @@ async fn every_field_is_explained() {
     .await
     .expect("the schema");
     let schemas = api["components"]["schemas"].as_object().expect("schemas");
-    for kind in ["Tenant", "Plan"] {
+    for kind in ["Tenant", "Plan", "PlanCatalog"] {
         let (_, schema) = schemas
             .iter()
             .find(|(name, _)| name.ends_with(&format!(".{kind}")))
