@@ -49,7 +49,7 @@ pub async fn run(args: &DoctorArgs, cluster: &Cluster, printer: Printer) -> Resu
     let (definitions, admission, plans, gateway, network, storage, permissions) = futures::join!(
         definitions::check(cluster),
         admission::check(cluster),
-        plans::check(cluster, &args.namespace),
+        plans::check(cluster),
         gateway::check(cluster, &installation, &args.namespace),
         network,
         storage::check(cluster),

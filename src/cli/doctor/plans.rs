@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
@@ -10,12 +9,12 @@ use super::super::cluster::Cluster;
 use super::super::exit::Exit;
 use super::super::failure::Failure;
 use super::report::Check;
-use crate::api::{PLAN_LIST, Plan};
+use crate::api::{PLAN_CATALOG, Plan, PlanCatalog};
 
 const NAME: &str = "plans";
 
-/// Lists the plans, and reads the list of them that the operator keeps for admission.
-pub async fn check(cluster: &Cluster, namespace: &str) -> Check {
+/// Lists the plans, and reads the catalogue of them that the operator keeps for admission.
+pub async fn check(cluster: &Cluster) -> Check {
     let api: Api<Plan> = Api::all(cluster.client());
     let plans = match cluster
         .ask("cannot list plans", api.list(&ListParams::default()))
@@ -28,13 +27,17 @@ pub async fn check(cluster: &Cluster, namespace: &str) -> Check {
         }
         Err(failure) => return Check::unanswered(NAME, &failure),
     };
-    let lists: Api<ConfigMap> = Api::namespaced(cluster.client(), namespace);
-    let what = format!("cannot read {namespace}/{PLAN_LIST}");
-    let listed = cluster.ask(&what, lists.get(PLAN_LIST)).await;
+    let catalogs: Api<PlanCatalog> = Api::all(cluster.client());
+    let listed = cluster
+        .ask(
+            "cannot read the catalogue of plans",
+            catalogs.get(PLAN_CATALOG),
+        )
+        .await;
     judge(&plans, listed)
 }
 
-fn judge(plans: &BTreeSet<String>, listed: Result<ConfigMap, Failure>) -> Check {
+fn judge(plans: &BTreeSet<String>, listed: Result<PlanCatalog, Failure>) -> Check {
     if plans.is_empty() {
         return Check::fail(NAME, "there is none")
             .means("no tenant can be onboarded")
@@ -42,7 +45,7 @@ fn judge(plans: &BTreeSet<String>, listed: Result<ConfigMap, Failure>) -> Check 
     }
     let names = plans.iter().cloned().collect::<Vec<_>>().join(", ");
     let listed: BTreeSet<String> = match listed {
-        Ok(list) => list.data.unwrap_or_default().into_keys().collect(),
+        Ok(catalog) => catalog.spec.plans.into_iter().collect(),
         Err(failure) if failure.exit() == Exit::NotFound => BTreeSet::new(),
         Err(failure) => return Check::unanswered(NAME, &failure),
     };
@@ -58,37 +61,33 @@ fn judge(plans: &BTreeSet<String>, listed: Result<ConfigMap, Failure>) -> Check 
         ),
     )
     .means("tenants with these plans are refused until the operator has listed them")
-    .next("wait a moment; if it stays, the operator does not run or may not write the list")
+    .next("wait a moment; if it stays, the operator does not run or may not write the catalogue")
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::super::report::Verdict;
     use super::*;
+    use crate::api::PlanCatalogSpec;
 
-    fn list(data: &serde_json::Value) -> ConfigMap {
-        serde_json::from_value(json!({"metadata": {"name": PLAN_LIST}, "data": data}))
-            .expect("a list")
+    fn catalog(plans: &[&str]) -> PlanCatalog {
+        let plans = plans.iter().map(ToString::to_string).collect();
+        PlanCatalog::new(PLAN_CATALOG, PlanCatalogSpec { plans })
     }
 
     #[test]
     fn every_plan_has_to_be_listed_for_admission() {
         let plans = BTreeSet::from(["large".to_owned(), "small".to_owned()]);
         let verdict = |listed| judge(&plans, listed).verdict;
-        assert_eq!(
-            verdict(Ok(list(&json!({"small": "", "large": ""})))),
-            Verdict::Ok
-        );
-        assert_eq!(verdict(Ok(list(&json!({"small": ""})))), Verdict::Fail);
-        assert_eq!(verdict(Ok(list(&json!(null)))), Verdict::Fail);
+        assert_eq!(verdict(Ok(catalog(&["small", "large"]))), Verdict::Ok);
+        assert_eq!(verdict(Ok(catalog(&["small"]))), Verdict::Fail);
+        assert_eq!(verdict(Ok(catalog(&[]))), Verdict::Fail);
         assert_eq!(
             verdict(Err(Failure::new(Exit::Refused, "no"))),
             Verdict::Unknown
         );
         assert_eq!(
-            judge(&BTreeSet::new(), Ok(list(&json!({})))).verdict,
+            judge(&BTreeSet::new(), Ok(catalog(&[]))).verdict,
             Verdict::Fail
         );
     }
