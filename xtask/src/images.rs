@@ -301,11 +301,8 @@ fn programs(profile: Profile) -> Result<[PathBuf; 2]> {
         "--message-format=json-render-diagnostics",
     ]);
     cargo.args([
-        "--package",
-        "granary",
-        "--package",
-        "tenant-template",
-        "--bins",
+        // Everything, as every other command does: another selection would compile the dependencies again.
+        "--bins", "--bins",
     ]);
     if profile == Profile::Release {
         cargo.arg("--release");
