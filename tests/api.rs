@@ -165,3 +165,37 @@ fn the_chart_reserves_the_same_names() {
         serde_json::json!(RESERVED_PREFIXES)
     );
 }
+
+#[test]
+fn the_chart_explains_every_value() {
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/granary");
+    let readme = std::fs::read_to_string(format!("{chart}/README.md")).expect("README.md");
+    let values = std::fs::read_to_string(format!("{chart}/values.yaml")).expect("values.yaml");
+    let values: Value = serde_saphyr::from_str(&values).expect("YAML");
+    let mut missing = Vec::new();
+    for (name, value) in values.as_object().expect("values") {
+        let inner = value.as_object().filter(|_| name != "plans");
+        match inner {
+            None => missing.extend((!readme.contains(&format!("`{name}`"))).then(|| name.clone())),
+            Some(inner) => {
+                for (key, value) in inner {
+                    let path = format!("{name}.{key}");
+                    let deeper = value
+                        .as_object()
+                        .filter(|_| name == "metrics")
+                        .into_iter()
+                        .flatten();
+                    let paths: Vec<String> =
+                        deeper.map(|(key, _)| format!("{path}.{key}")).collect();
+                    let paths = if paths.is_empty() { vec![path] } else { paths };
+                    missing.extend(
+                        paths
+                            .into_iter()
+                            .filter(|path| !readme.contains(&format!("`{path}`"))),
+                    );
+                }
+            }
+        }
+    }
+    assert_eq!(missing, Vec::<String>::new());
+}
