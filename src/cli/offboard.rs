@@ -190,6 +190,9 @@ fn confirm(tenant: &Tenant, printer: Printer) -> Result<(), Failure> {
             printer.ask(&format!("  {heading:<12} {text}"));
         }
     }
+    if !printer.terminal().colour_messages {
+        inquire::set_global_render_config(inquire::ui::RenderConfig::empty());
+    }
     let typed = inquire::Text::new(&format!("Type {name} to remove it:")).prompt();
     match typed {
         Ok(typed) if typed.trim() == name => Ok(()),

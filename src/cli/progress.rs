@@ -65,7 +65,14 @@ impl Progress {
     /// Says which conditions changed since the last call.
     pub fn observe(&mut self, tenant: &Tenant) {
         let generation = tenant.metadata.generation.unwrap_or(0);
+        let blocking = look::blocking(tenant).map(|condition| condition.type_);
         for condition in look::conditions(tenant) {
+            // Until it holds, `Ready` repeats the first of the others that does not.
+            if condition.type_ == ConditionType::Ready
+                && blocking.is_some_and(|type_| type_ != ConditionType::Ready)
+            {
+                continue;
+            }
             // What was true of an older spec says nothing about this one.
             if condition.observed_generation < generation {
                 continue;
@@ -88,7 +95,9 @@ impl Progress {
             return;
         };
         let bar = live.bars.entry(type_).or_insert_with(|| {
-            let bar = live.all.add(ProgressBar::new_spinner());
+            // Every line counts from the start of the command, as the finished ones do.
+            let bar = ProgressBar::new_spinner().with_elapsed(self.started.elapsed());
+            let bar = live.all.add(bar);
             bar.enable_steady_tick(TURN);
             bar
         });
@@ -98,8 +107,7 @@ impl Progress {
             bar.set_style(style("{msg}"));
             bar.finish_with_message(format!("{time:>6}  {name:<18} {text}"));
         } else {
-            bar.set_style(style("{elapsed:>5}  {spinner} {msg}"));
-            bar.reset_elapsed();
+            bar.set_style(style("{elapsed:>6}  {spinner} {msg}"));
             bar.set_message(format!("{name:<16} {text}"));
         }
     }
@@ -172,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_templates_are_right() {
-        for template in ["{msg}", "{elapsed:>5}  {spinner} {msg}"] {
+        for template in ["{msg}", "{elapsed:>6}  {spinner} {msg}"] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
     }

@@ -107,9 +107,18 @@ impl Grid {
         let lines: Vec<String> = self
             .table
             .lines()
-            .map(|line| format!("{}{}", self.indent, line.trim_end()))
+            .map(|line| format!("{}{}", self.indent, without_padding(&line)))
             .collect();
         lines.join("\n")
+    }
+}
+
+/// The line without blanks at its end, which a terminal would wrap. In colour they stand before the closing code.
+fn without_padding(line: &str) -> String {
+    const RESET: &str = "\u{1b}[0m";
+    match line.trim_end().strip_suffix(RESET) {
+        Some(text) => format!("{}{RESET}", text.trim_end()),
+        None => line.trim_end().to_owned(),
     }
 }
 
@@ -146,6 +155,9 @@ mod tests {
         };
         assert!(render(true).contains('\u{1b}'));
         assert!(!render(false).contains('\u{1b}'));
+        for line in render(true).lines() {
+            assert!(!line.contains(" \u{1b}[0m"), "{line:?}");
+        }
         assert!(toned("x", Tone::Bad, true).contains('\u{1b}'));
         assert_eq!(toned("x", Tone::Bad, false), "x");
     }

@@ -18,6 +18,9 @@ use super::look;
 use super::progress::Progress;
 use crate::api::{ConditionStatus, ConditionType, Phase, Tenant};
 
+/// The operator's reason while the pods of a suspended tenant are still on their way out.
+const SUSPENDING: &str = "Suspending";
+
 /// Whether and how long to wait.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct WaitArgs {
@@ -174,9 +177,14 @@ fn verdict(goal: Goal, wanted: &Tenant, now: Option<&Tenant>) -> Verdict {
     match (goal, look::phase_of(now)) {
         (_, Phase::Rejected) => Verdict::Never(rejected(&name, now)),
         (Goal::Ready, _) if ready => Verdict::Reached,
-        (Goal::Suspended, Phase::Suspended) => Verdict::Reached,
+        (Goal::Suspended, Phase::Suspended) if !pods_stop(now) => Verdict::Reached,
         _ => Verdict::NotYet,
     }
+}
+
+/// Whether pods are still on their way out.
+fn pods_stop(tenant: &Tenant) -> bool {
+    look::condition(tenant, ConditionType::Ready).is_some_and(|ready| ready.reason == SUSPENDING)
 }
 
 fn rejected(name: &str, now: &Tenant) -> Failure {
@@ -320,14 +328,35 @@ mod tests {
     }
 
     #[test]
-    fn suspended_needs_the_phase() {
+    fn suspended_needs_the_phase_and_that_no_pod_is_left() {
         let wanted = tenant("acme").build();
         let ready = tenant("acme").ready().build();
         assert_eq!(
             verdict(Goal::Suspended, &wanted, Some(&ready)),
             Verdict::NotYet
         );
-        let suspended = tenant("acme").ready().phase(Phase::Suspended).build();
+        let stopping = tenant("acme")
+            .phase(Phase::Suspended)
+            .with(condition(
+                ConditionType::Ready,
+                ConditionStatus::False,
+                SUSPENDING,
+                "",
+            ))
+            .build();
+        assert_eq!(
+            verdict(Goal::Suspended, &wanted, Some(&stopping)),
+            Verdict::NotYet
+        );
+        let suspended = tenant("acme")
+            .phase(Phase::Suspended)
+            .with(condition(
+                ConditionType::Ready,
+                ConditionStatus::False,
+                "Suspended",
+                "",
+            ))
+            .build();
         assert_eq!(
             verdict(Goal::Suspended, &wanted, Some(&suspended)),
             Verdict::Reached

@@ -112,27 +112,57 @@ async fn attempt(cluster: &Cluster, namespace: &str, image: &str) -> Result<Seen
         "pod",
     )
     .await?;
-    let server = watch(cluster, &pods, "server", |pod| {
-        let status = pod.status.as_ref()?;
-        (status.phase.as_deref() == Some("Running"))
-            .then(|| status.pod_ip.clone())
-            .flatten()
-    })
-    .await?;
+    let server = watch(cluster, &pods, "server", listening).await?;
     let address = format!("{server}:{port}");
     for (name, expected) in [("allowed", "open"), ("denied", "closed")] {
         let args = ["connect", &address, "--expect", expected, "--within", TRIES];
         create(cluster, &pods, pod(name, image, &args), "pod").await?;
     }
-    let ended = |pod: &Pod| match pod.status.as_ref()?.phase.as_deref()? {
-        "Succeeded" => Some(true),
-        "Failed" => Some(false),
-        _ => None,
-    };
     Ok(Seen {
-        allowed_got_through: watch(cluster, &pods, "allowed", ended).await?,
-        denied_was_stopped: watch(cluster, &pods, "denied", ended).await?,
+        allowed_got_through: watch(cluster, &pods, "allowed", as_expected).await?,
+        denied_was_stopped: watch(cluster, &pods, "denied", as_expected).await?,
     })
+}
+
+/// Where the server listens, once it runs.
+fn listening(pod: &Pod) -> Option<Result<String, Failure>> {
+    let status = pod.status.as_ref()?;
+    match status.phase.as_deref()? {
+        "Running" => status.pod_ip.clone().map(Ok),
+        "Failed" | "Succeeded" => Some(Err(could_not_run(pod))),
+        _ => None,
+    }
+}
+
+/// Whether the pod found what it was told to expect, once it has ended.
+fn as_expected(pod: &Pod) -> Option<Result<bool, Failure>> {
+    match pod.status.as_ref()?.phase.as_deref()? {
+        "Succeeded" => Some(Ok(true)),
+        "Failed" if exit_code(pod) == Some(i32::from(Exit::Failure.code())) => Some(Ok(false)),
+        "Failed" => Some(Err(could_not_run(pod))),
+        _ => None,
+    }
+}
+
+fn exit_code(pod: &Pod) -> Option<i32> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let state = statuses.first()?.state.as_ref()?;
+    Some(state.terminated.as_ref()?.exit_code)
+}
+
+fn could_not_run(pod: &Pod) -> Failure {
+    let name = pod.name_any();
+    let ended = exit_code(pod).map_or_else(
+        || "without an exit code".to_owned(),
+        |code| format!("with exit code {code}"),
+    );
+    Failure::new(
+        Exit::Failure,
+        format!("the probe's pod {name} could not do its work"),
+    )
+    .why(format!(
+        "it ended {ended}; its image may be of another version than this program"
+    ))
 }
 
 async fn create_namespace(cluster: &Cluster) -> Result<String, Failure> {
@@ -203,7 +233,7 @@ async fn watch<T>(
     cluster: &Cluster,
     pods: &Api<Pod>,
     name: &str,
-    look: impl Fn(&Pod) -> Option<T>,
+    look: impl Fn(&Pod) -> Option<Result<T, Failure>>,
 ) -> Result<T, Failure> {
     let deadline = Instant::now() + PATIENCE;
     let mut stream = std::pin::pin!(watcher::watch_object(pods.clone(), name).default_backoff());
@@ -211,7 +241,7 @@ async fn watch<T>(
     while let Ok(Some(seen)) = timeout_at(deadline, stream.next()).await {
         if let Ok(Some(pod)) = seen {
             if let Some(found) = look(&pod) {
-                return Ok(found);
+                return found;
             }
             last = pod.status;
         }
@@ -304,6 +334,27 @@ mod tests {
             denied_was_stopped,
         });
         assert_eq!(check.verdict, verdict);
+    }
+
+    #[rstest]
+    #[case("Succeeded", 0, Some(Ok(true)))]
+    #[case("Failed", 1, Some(Ok(false)))]
+    #[case("Failed", 2, Some(Err(())))]
+    #[case("Running", 0, None)]
+    fn only_the_probes_own_words_count(
+        #[case] phase: &str,
+        #[case] code: i32,
+        #[case] seen: Option<Result<bool, ()>>,
+    ) {
+        let pod: Pod = object(json!({
+            "metadata": {"name": "denied"},
+            "status": {"phase": phase, "containerStatuses": [{
+                "name": "probe", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"terminated": {"exitCode": code}},
+            }]},
+        }))
+        .expect("a pod");
+        assert_eq!(as_expected(&pod).map(|seen| seen.map_err(drop)), seen);
     }
 
     #[test]

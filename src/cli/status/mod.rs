@@ -26,8 +26,8 @@ use super::wait::watch_failure;
 use crate::api::Tenant;
 use report::Report;
 
-/// How many events are shown.
-const EVENTS: usize = 10;
+/// How many events are kept; the table shows fewer.
+const EVENTS: usize = 50;
 
 /// Changes that come this close together are shown at once.
 const SETTLE: Duration = Duration::from_millis(200);

@@ -17,6 +17,26 @@ use super::certificates::Certificates;
 use super::objects::{Object, Ready};
 use crate::api::Tenant;
 
+/// How many events the table shows.
+const EVENTS: usize = 10;
+
+/// What every pod says on its way up and down.
+const ROUTINE: [&str; 8] = [
+    "Scheduled",
+    "Pulling",
+    "Pulled",
+    "Created",
+    "Started",
+    "Killing",
+    "SuccessfulCreate",
+    "Completed",
+];
+
+/// Whether an event tells nothing that the objects do not show already.
+fn is_routine(event: &Happening) -> bool {
+    event.type_ == "Normal" && ROUTINE.contains(&event.reason.as_str())
+}
+
 /// Everything about one tenant.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -201,11 +221,16 @@ impl Report {
         (!lines.is_empty()).then(|| lines.join("\n"))
     }
 
-    fn events(&self, colour: bool) -> Option<String> {
+    fn events(&self, wide: bool, colour: bool) -> Option<String> {
         if let Some(unknown) = &self.events_unknown {
             return Some(format!("  unknown: {}", plain(unknown)));
         }
-        if self.events.is_empty() {
+        let told: Vec<&Happening> = self
+            .events
+            .iter()
+            .filter(|event| wide || !is_routine(event))
+            .collect();
+        if told.is_empty() {
             return None;
         }
         let mut grid = Grid::new(
@@ -213,7 +238,7 @@ impl Report {
             &["LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"],
         )
         .indented();
-        for event in &self.events {
+        for event in &told[told.len().saturating_sub(EVENTS)..] {
             let tone = if event.type_ == "Warning" {
                 Tone::Warn
             } else {
@@ -255,7 +280,7 @@ impl View for Report {
             ("Conditions", self.conditions(colour)),
             ("Objects", self.objects(wide, colour)),
             ("Certificates", self.certificates()),
-            ("Events", self.events(colour)),
+            ("Events", self.events(wide, colour)),
             ("Next", self.next()),
         ];
         for (heading, section) in sections {
@@ -341,6 +366,15 @@ mod tests {
         let text = full().table(true, false);
         assert!(text.contains("default-deny"), "{text}");
         assert!(!full().table(false, false).contains("default-deny"));
+    }
+
+    #[test]
+    fn routine_events_are_only_shown_when_everything_is() {
+        let mut report = full();
+        report.events[0].type_ = "Normal".to_owned();
+        report.events[0].reason = "Killing".to_owned();
+        assert!(!report.table(false, false).contains("Back-off"));
+        assert!(report.table(true, false).contains("Back-off"));
     }
 
     #[test]
