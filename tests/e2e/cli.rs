@@ -1,5 +1,7 @@
 //! The commands against a cluster in which Granary runs, as people use them.
 
+#![allow(clippy::expect_used, reason = "in a test a panic is the report")]
+
 use std::fs;
 use std::process::{Command, Output, Stdio};
 
@@ -25,14 +27,27 @@ fn granary(args: &[&str]) -> Output {
 
 fn succeeds(args: &[&str]) -> String {
     let output = granary(args);
-    assert_eq!(output.status.code(), Some(0), "granary {args:?}: {}", said(&output));
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "granary {args:?}: {}",
+        said(&output)
+    );
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 fn fails(args: &[&str], code: i32) -> String {
     let output = granary(args);
-    assert_eq!(output.status.code(), Some(code), "granary {args:?}: {}", said(&output));
-    assert_eq!(output.stdout, b"", "granary {args:?} says on stdout that it failed");
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "granary {args:?}: {}",
+        said(&output)
+    );
+    assert_eq!(
+        output.stdout, b"",
+        "granary {args:?} says on stdout that it failed"
+    );
     said(&output)
 }
 
@@ -60,7 +75,14 @@ impl Tenant {
 
 impl Drop for Tenant {
     fn drop(&mut self) {
-        let _gone = granary(&["offboard", &self.0, "--confirm", &self.0, "--timeout", PATIENCE]);
+        let _gone = granary(&[
+            "offboard",
+            &self.0,
+            "--confirm",
+            &self.0,
+            "--timeout",
+            PATIENCE,
+        ]);
     }
 }
 
@@ -71,25 +93,59 @@ fn a_tenants_life_from_the_command_line() {
     let name = name.0.as_str();
     assert_eq!(tenant["status"]["phase"], "Ready");
     assert_eq!(tenant["metadata"]["managedFields"], Value::Null);
-    assert!(tenant["status"]["url"].as_str().is_some_and(|url| url.contains(name)), "{tenant}");
+    assert!(
+        tenant["status"]["url"]
+            .as_str()
+            .is_some_and(|url| url.contains(name)),
+        "{tenant}"
+    );
 
     let listed = json(&["list"]);
     let listed = listed["items"].as_array().expect("items");
-    assert!(listed.iter().any(|tenant| tenant["metadata"]["name"] == name));
+    assert!(
+        listed
+            .iter()
+            .any(|tenant| tenant["metadata"]["name"] == name)
+    );
     let ready = succeeds(&["list", "--phase", "Ready", "-o", "name"]);
-    assert!(ready.lines().any(|line| line == format!("tenant.granary.dev/{name}")), "{ready}");
+    assert!(
+        ready
+            .lines()
+            .any(|line| line == format!("tenant.granary.dev/{name}")),
+        "{ready}"
+    );
 
     let report = json(&["status", name]);
     let objects = report["objects"].as_array().expect("objects");
     assert!(objects.len() >= 10, "{report}");
-    assert!(objects.iter().all(|object| object["ready"] == "True"), "{report}");
-    assert_eq!(report["certificates"]["authorities"].as_array().map(Vec::len), Some(1), "{report}");
-    assert!(report["events"].as_array().is_some_and(|events| !events.is_empty()), "{report}");
+    assert!(
+        objects.iter().all(|object| object["ready"] == "True"),
+        "{report}"
+    );
+    assert_eq!(
+        report["certificates"]["authorities"]
+            .as_array()
+            .map(Vec::len),
+        Some(1),
+        "{report}"
+    );
+    assert!(
+        report["events"]
+            .as_array()
+            .is_some_and(|events| !events.is_empty()),
+        "{report}"
+    );
 
-    assert_eq!(json(&["suspend", name, "--timeout", PATIENCE])["status"]["phase"], "Suspended");
+    assert_eq!(
+        json(&["suspend", name, "--timeout", PATIENCE])["status"]["phase"],
+        "Suspended"
+    );
     let again = granary(&["suspend", name, "--timeout", PATIENCE]);
     assert!(said(&again).contains("already"), "{}", said(&again));
-    assert_eq!(json(&["resume", name, "--timeout", PATIENCE])["status"]["phase"], "Ready");
+    assert_eq!(
+        json(&["resume", name, "--timeout", PATIENCE])["status"]["phase"],
+        "Ready"
+    );
 
     let removal = json(&["offboard", name, "--confirm", name, "--timeout", PATIENCE]);
     assert_eq!(removal["state"], "Removed");
@@ -113,10 +169,22 @@ fn what_admission_refuses_is_explained() {
     for (args, why) in [
         (&["onboard", "www"][..], "\"www\" is reserved"),
         (&["onboard", "xn--acme"], "DNS label"),
-        (&["onboard", "cli-refused", "--plan", "gold"], "no Plan \"gold\""),
-        (&["onboard", "cli-refused", "--replicas=-1"], "spec.app.replicas"),
-        (&["onboard", "cli-refused", "--image", "cashbook:latest"], "by digest"),
-        (&["onboard", "cli-refused", "--owner", "nobody"], "email address"),
+        (
+            &["onboard", "cli-refused", "--plan", "gold"],
+            "no Plan \"gold\"",
+        ),
+        (
+            &["onboard", "cli-refused", "--replicas=-1"],
+            "spec.app.replicas",
+        ),
+        (
+            &["onboard", "cli-refused", "--image", "cashbook:latest"],
+            "by digest",
+        ),
+        (
+            &["onboard", "cli-refused", "--owner", "nobody"],
+            "email address",
+        ),
     ] {
         let said = fails(args, 5);
         assert!(said.contains(why), "{args:?}: {said}");
@@ -135,8 +203,14 @@ fn a_dry_run_writes_nothing() {
 #[test]
 fn a_wait_that_ends_too_early_says_what_is_missing() {
     let tenant = Tenant::new();
-    let said = fails(&["onboard", &tenant.0, "--plan", "small", "--timeout", "1ms"], 6);
-    assert!(said.contains(&format!("granary status {}", tenant.0)), "{said}");
+    let said = fails(
+        &["onboard", &tenant.0, "--plan", "small", "--timeout", "1ms"],
+        6,
+    );
+    assert!(
+        said.contains(&format!("granary status {}", tenant.0)),
+        "{said}"
+    );
     // The positive control: the same tenant gets ready.
     json(&["resume", &tenant.0, "--timeout", PATIENCE]);
 }
@@ -157,7 +231,11 @@ fn the_doctor_finds_what_is_missing() {
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let operator = &report["checks"][3];
-    assert_eq!((&operator["name"], &operator["verdict"]), (&json!("operator"), &json!("FAIL")), "{report}");
+    assert_eq!(
+        (&operator["name"], &operator["verdict"]),
+        (&json!("operator"), &json!("FAIL")),
+        "{report}"
+    );
 }
 
 /// A kubeconfig for the same cluster and another user, and the token's own file.
@@ -166,7 +244,10 @@ fn kubeconfig_for(user: &str, token: &str) -> (NamedTempFile, NamedTempFile) {
     fs::write(token_file.path(), token).expect("it is written");
     let mut config = Kubeconfig::read().expect("a kubeconfig");
     let current = config.current_context.clone().expect("a context");
-    let context = config.contexts.iter_mut().find(|named| named.name == current);
+    let context = config
+        .contexts
+        .iter_mut()
+        .find(|named| named.name == current);
     let context = context.and_then(|named| named.context.as_mut());
     context.expect("it is there").user = Some(user.to_owned());
     config.auth_infos = vec![NamedAuthInfo {
@@ -175,6 +256,7 @@ fn kubeconfig_for(user: &str, token: &str) -> (NamedTempFile, NamedTempFile) {
             token_file: Some(token_file.path().display().to_string()),
             ..AuthInfo::default()
         }),
+        ..NamedAuthInfo::default()
     }];
     let file = NamedTempFile::new().expect("a file");
     fs::write(file.path(), serde_json::to_vec(&config).expect("JSON")).expect("it is written");
@@ -186,7 +268,10 @@ async fn somebody_without_rights_is_told_so() {
     let accounts: Api<ServiceAccount> = Api::namespaced(client().await, "default");
     let name = unique("cli");
     let account = serde_json::from_value(json!({"metadata": {"name": name}})).expect("an account");
-    accounts.create(&PostParams::default(), &account).await.expect("it is made");
+    accounts
+        .create(&PostParams::default(), &account)
+        .await
+        .expect("it is made");
     let request = TokenRequest {
         spec: TokenRequestSpec {
             expiration_seconds: Some(600),
@@ -205,10 +290,18 @@ async fn somebody_without_rights_is_told_so() {
 
     let refused = fails(&["list", "--kubeconfig", &path], 5);
     let doctor = granary(&["doctor", "--kubeconfig", &path, "-o", "json"]);
-    accounts.delete(&name, &DeleteParams::default()).await.expect("it is removed");
+    accounts
+        .delete(&name, &DeleteParams::default())
+        .await
+        .expect("it is removed");
     assert!(refused.contains("forbidden"), "{refused}");
     let report: Value = serde_json::from_slice(&doctor.stdout).expect("JSON");
     let permissions = &report["checks"][8];
     assert_eq!(permissions["verdict"], "WARN", "{report}");
-    assert!(permissions["means"].as_str().is_some_and(|means| means.contains("onboard")), "{report}");
+    assert!(
+        permissions["means"]
+            .as_str()
+            .is_some_and(|means| means.contains("onboard")),
+        "{report}"
+    );
 }

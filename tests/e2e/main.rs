@@ -2,6 +2,7 @@
 
 mod admission;
 mod chart;
+mod cli;
 #[path = "../specs/mod.rs"]
 mod specs;
 mod support;

@@ -22,10 +22,11 @@ pub async fn check(cluster: &Cluster) -> Check {
             Ok(installed) => found.push((wanted, installed)),
             Err(failure) if failure.exit() == Exit::NotFound => {
                 return Check::fail(NAME, format!("{name} is not installed"))
-                    .means("the cluster does not know tenants")
-                    .next(
-                        "helm install granary CHART --namespace granary-system --create-namespace",
-                    );
+                    .means(format!(
+                        "the cluster does not know what a {} is",
+                        wanted.spec.names.kind
+                    ))
+                    .next("helm upgrade --install granary CHART --namespace granary-system --create-namespace");
             }
             Err(failure) => return Check::unanswered(NAME, &failure),
         }
