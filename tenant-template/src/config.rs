@@ -155,6 +155,9 @@ pub struct DatabaseArgs {
         default_value = "/run/granary/tls/client.crt"
     )]
     pub cert: PathBuf,
+    /// Directory for the private socket between this process and its TLS connection to the database
+    #[arg(long, env = "TMPDIR", value_name = "DIR", default_value = "/tmp")]
+    pub socket_dir: PathBuf,
     /// Key of the client certificate
     #[arg(
         long = "database-key",

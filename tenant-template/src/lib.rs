@@ -12,7 +12,8 @@
 //! | [`readiness`] | whether the database and its schema are what this build needs |
 //! | [`book`] | the cash book's queries |
 //! | [`entry`], [`money`] | what a valid entry is; exact amounts |
-//! | [`database`], [`migrate`] | connecting and waiting; schema changes |
+//! | [`database`], `tunnel` | connecting to the database and waiting for it; TLS to it |
+//! | [`migrate`] | schema changes |
 //! | [`logging`] | JSON logs |
 
 pub mod book;
@@ -25,6 +26,7 @@ pub mod money;
 pub mod readiness;
 pub mod serve;
 pub mod tls;
+mod tunnel;
 pub mod web;
 
 use config::Command;

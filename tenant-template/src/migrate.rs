@@ -6,7 +6,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Connection, PgConnection};
 
 use crate::config::MigrateArgs;
-use crate::database::{self, ConnectError};
+use crate::database::{ConnectError, Database};
 
 /// The migrations of this build. Versions that a newer build applied are left alone, so that an older image can be
 /// rolled out again: migrations only ever add what older builds can live with.
@@ -18,6 +18,9 @@ static MIGRATOR: Migrator = Migrator {
 /// Why the schema is not up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Nothing could be prepared to connect with.
+    #[error("cannot make the private socket to the database")]
+    Prepare(#[source] std::io::Error),
     /// The database did not accept the role in time.
     #[error("gave up waiting for the database after {seconds} s")]
     NoDatabase {
@@ -45,12 +48,15 @@ pub fn needed_version() -> i64 {
 /// Waits for the database and applies what is missing.
 pub async fn run(args: &MigrateArgs) -> Result<(), Error> {
     let deadline = Instant::now() + Duration::from_secs(args.timeout);
-    let mut connection = database::wait(&args.database, Some(deadline))
-        .await
-        .map_err(|source| Error::NoDatabase {
-            seconds: args.timeout,
-            source,
-        })?;
+    let database = Database::new(&args.database).map_err(Error::Prepare)?;
+    let mut connection =
+        database
+            .wait(Some(deadline))
+            .await
+            .map_err(|source| Error::NoDatabase {
+                seconds: args.timeout,
+                source,
+            })?;
     let start = Instant::now();
     // Takes an advisory lock: a second run at the same time waits, then finds nothing to do.
     MIGRATOR.run(&mut connection).await.map_err(Error::Failed)?;

@@ -11,8 +11,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::DatabaseArgs;
-use crate::{database, migrate};
+use crate::database::{self, Database};
+use crate::migrate;
 
 /// How long the database may take to answer a question while the app is ready.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -70,7 +70,7 @@ impl Readiness {
     }
 
     /// Works until `stop`: waits for the database and the schema, then sleeps until readiness is lost.
-    pub async fn probe(&self, database: &DatabaseArgs) {
+    pub async fn probe(&self, database: &Database) {
         let probing = async {
             loop {
                 self.become_ready(database).await;
@@ -83,11 +83,11 @@ impl Readiness {
         }
     }
 
-    async fn become_ready(&self, args: &DatabaseArgs) {
+    async fn become_ready(&self, database: &Database) {
         let needed = migrate::needed_version();
         loop {
             // Without a deadline it only returns with a connection.
-            let Ok(mut connection) = database::wait(args, None).await else {
+            let Ok(mut connection) = database.wait(None).await else {
                 continue;
             };
             // The first page must not wait for a login: open the pool's first connection while the migration runs.

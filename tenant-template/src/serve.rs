@@ -16,10 +16,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{DatabaseArgs, ServeArgs};
+use crate::config::ServeArgs;
+use crate::database::Database;
 use crate::readiness::Readiness;
+use crate::tls;
 use crate::web::{self, App};
-use crate::{database, tls};
 
 /// Connections at once; more wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 512;
@@ -41,6 +42,9 @@ pub enum Error {
     /// The server's own certificate cannot be used.
     #[error("cannot set TLS up")]
     Tls(#[source] tls::Error),
+    /// Nothing could be prepared to reach the database with.
+    #[error("cannot make the private socket to the database")]
+    Database(#[source] io::Error),
     /// The port cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -58,6 +62,7 @@ pub struct Server {
     address: SocketAddr,
     tls: TlsAcceptor,
     args: ServeArgs,
+    database: Arc<Database>,
 }
 
 impl Server {
@@ -72,6 +77,7 @@ impl Server {
         interval: Duration,
     ) -> Result<Self, Error> {
         let tls = tls::server_config(&args.tls_dir, interval).map_err(Error::Tls)?;
+        let database = Database::new(&args.database).map_err(Error::Database)?;
         let failed = |source| Error::Listen {
             address: args.listen,
             source,
@@ -83,6 +89,7 @@ impl Server {
             address,
             tls: TlsAcceptor::from(Arc::new(tls)),
             args: args.clone(),
+            database: Arc::new(database),
         })
     }
 
@@ -94,9 +101,12 @@ impl Server {
 
     /// Serves until `stop` is cancelled and the running requests are done.
     pub async fn run(self, stop: CancellationToken) {
-        let pool = database::pool(&self.args.database);
+        let pool = self.database.pool();
         let readiness = Arc::new(Readiness::new(pool.clone(), stop.clone()));
-        let prober = tokio::spawn(probe(Arc::clone(&readiness), self.args.database.clone()));
+        let prober = tokio::spawn({
+            let (readiness, database) = (Arc::clone(&readiness), Arc::clone(&self.database));
+            async move { readiness.probe(&database).await }
+        });
         let router = web::router(App::new(&self.args, pool.clone(), readiness));
         tracing::info!(address = %self.address, "listening");
 
@@ -140,10 +150,6 @@ impl Server {
         let _ = timeout(Duration::from_secs(1), pool.close()).await;
         tracing::info!("stopped");
     }
-}
-
-async fn probe(readiness: Arc<Readiness>, database: DatabaseArgs) {
-    readiness.probe(&database).await;
 }
 
 async fn accept(

@@ -1,4 +1,4 @@
-//! TLS 1.3 with a certificate that is read again when its files change.
+//! TLS 1.3: the server's certificate, read again when its files change, and the settings towards the database.
 
 use std::fs;
 use std::io;
@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, kx_group};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -171,32 +172,67 @@ impl ReloadedCertificate {
 }
 
 fn read(dir: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, Error> {
-    let contents = |path: &Path| {
-        fs::read(path).map_err(|source| Error::Read {
-            path: path.to_owned(),
-            source,
-        })
-    };
-    let certificate_path = dir.join("tls.crt");
-    let chain = CertificateDer::pem_slice_iter(&contents(&certificate_path)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|source| Error::Pem {
-            path: certificate_path,
-            what: "certificate",
-            source,
-        })?;
-    let key_path = dir.join("tls.key");
-    let key =
-        PrivateKeyDer::from_pem_slice(&contents(&key_path)?).map_err(|source| Error::Pem {
-            path: key_path,
-            what: "private key",
-            source,
-        })?;
+    let chain = certificates(&dir.join("tls.crt"))?;
+    let key = private_key(&dir.join("tls.key"))?;
     // Also checks that the key is that of the certificate.
     CertifiedKey::from_der(chain, key, provider).map_err(|source| Error::Pair {
         dir: dir.to_owned(),
         source,
     })
+}
+
+fn contents(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    CertificateDer::pem_slice_iter(&contents(path)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|source| Error::Pem {
+            path: path.to_owned(),
+            what: "certificate",
+            source,
+        })
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    PrivateKeyDer::from_pem_slice(&contents(path)?).map_err(|source| Error::Pem {
+        path: path.to_owned(),
+        what: "private key",
+        source,
+    })
+}
+
+/// Client settings for the database, from the files as they are now: TLS 1.3 only, trusting `ca` and nobody else.
+pub fn client_config(ca: &Path, certificate: &Path, key: &Path) -> Result<ClientConfig, Error> {
+    let unusable = |path: &Path| {
+        let dir = path.parent().unwrap_or(path).to_owned();
+        move |source| Error::Pair { dir, source }
+    };
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(ca)? {
+        roots.add(authority).map_err(unusable(ca))?;
+    }
+    let provider = CryptoProvider {
+        // PostgreSQL before version 18 takes one curve, by default this one; offering another first costs a round trip.
+        kx_groups: vec![kx_group::SECP256R1, kx_group::X25519],
+        ..aws_lc_rs::default_provider()
+    };
+    ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(unusable(ca))?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(certificates(certificate)?, private_key(key)?)
+        .map_err(unusable(certificate))
+}
+
+/// Draws a first random number: the library gathers entropy for it, once a process.
+pub fn warm_up() {
+    // A failure shows at the first handshake, with its context.
+    let _ = aws_lc_rs::default_provider().secure_random.fill(&mut [0]);
 }
 
 impl ResolvesServerCert for ReloadedCertificate {

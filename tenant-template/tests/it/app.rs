@@ -65,6 +65,7 @@ impl Silo {
             ca: dir.join("ca.crt"),
             cert: dir.join("client.crt"),
             key: dir.join("client.key"),
+            socket_dir: std::env::temp_dir(),
         }
     }
 

@@ -10,6 +10,7 @@ mod app;
 mod certificates;
 mod client;
 mod cluster;
+mod dialing;
 mod pages;
 mod process;
 mod readiness;
