@@ -80,7 +80,7 @@ pub struct ServeArgs {
         long,
         env = "GRANARY_LOG",
         value_name = "FILTER",
-        default_value = "info"
+        default_value = "info,sqlx=warn"
     )]
     pub log: Targets,
 }
@@ -104,7 +104,7 @@ pub struct MigrateArgs {
         long,
         env = "GRANARY_LOG",
         value_name = "FILTER",
-        default_value = "info"
+        default_value = "info,sqlx=warn"
     )]
     pub log: Targets,
 }
