@@ -294,8 +294,8 @@ impl Recipe<'_> {
 
 /// Compiles `granary` and `tenant-template` and returns the stripped programs.
 fn programs(profile: Profile) -> Result<[PathBuf; 2]> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(paths::repository()).args([
+    let mut cargo = cargo();
+    cargo.args([
         "build",
         "--quiet",
         "--message-format=json-render-diagnostics",
