@@ -44,7 +44,8 @@ impl Probe {
             .socket(run_dir)
             .port(port)
             .username("postgres")
-            .database("postgres")
+            // The tenant's own: this is the one that must work, and the first session of a database is its slowest.
+            .database("app")
             .application_name("granary agent")
             .ssl_mode(PgSslMode::Disable)
             .statement_cache_capacity(0)

@@ -100,7 +100,7 @@ fn render(args: &DatabaseArgs, pgdata: &Path, hba: &Path, ident: &Path, tls: &In
             vec![
                 ("log_destination", "stderr".into()),
                 ("logging_collector", "off".into()),
-                ("log_line_prefix", super::settings::LOG_LINE_PREFIX.into()),
+                ("log_line_prefix", LOG_LINE_PREFIX.into()),
                 ("log_error_verbosity", "terse".into()),
                 ("log_statement", "none".into()),
                 ("log_min_error_statement", "panic".into()),

@@ -7,10 +7,11 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::statvfs::statvfs;
@@ -150,6 +151,22 @@ impl Space {
     }
 }
 
+/// Times of consecutive steps, for the log.
+struct Stopwatch(Instant);
+
+impl Stopwatch {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Milliseconds since the start or the last lap.
+    fn lap(&mut self) -> u64 {
+        let took = self.0.elapsed();
+        self.0 += took;
+        u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
 /// The volume of one silo's database, locked.
 pub struct Volume {
     root: PathBuf,
@@ -230,23 +247,14 @@ impl Volume {
             });
         }
 
+        let mut stopwatch = Stopwatch::start();
         template::unpack(archive, &draft)
             .map_err(io_error("cannot unpack the template to", &draft))?;
+        let unpack_millis = stopwatch.lap();
         let system_identifier = ControlFile::open(&draft)?.personalise()?;
         reset_wal(bin_dir, &draft)?;
-        let identity =
-            serde_json::to_vec(&Identity { tenant_uid: tenant }).map_err(io::Error::from);
-        let path = draft.join(IDENTITY);
-        identity
-            .and_then(|json| {
-                let mut file = OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(&path)?;
-                io::Write::write_all(&mut file, &json)
-            })
-            .map_err(io_error("cannot write", &path))?;
+        write_identity(&draft, tenant)?;
+        let identity_millis = stopwatch.lap();
 
         // Whole and on disk first, named second: a crash leaves either no database or a good one.
         let root = File::open(&self.root).map_err(io_error("cannot open", &self.root))?;
@@ -257,10 +265,28 @@ impl Volume {
             .map_err(io_error("cannot sync", &self.root))?;
         tracing::info!(
             system_identifier,
+            unpack_millis,
+            identity_millis,
+            sync_millis = stopwatch.lap(),
             "initialised the database from the template"
         );
         Ok(())
     }
+}
+
+/// Writes whose data this is into the data directory.
+fn write_identity(pgdata: &Path, tenant: Uuid) -> Result<(), VolumeError> {
+    let path = pgdata.join(IDENTITY);
+    let write = || {
+        let json = serde_json::to_vec(&Identity { tenant_uid: tenant })?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        file.write_all(&json)
+    };
+    write().map_err(io_error("cannot write", &path))
 }
 
 /// Refuses data that this agent must not start.
