@@ -1,5 +1,6 @@
 //! `cargo xtask`: builds, runs and tests Granary on a bare machine.
 
+mod bench;
 mod cluster;
 mod command;
 mod images;
@@ -34,12 +35,16 @@ enum Task {
         #[arg(long)]
         release: bool,
     },
+    /// Figures of the running cluster
+    #[command(subcommand)]
+    Bench(bench::Command),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Cluster { choice, command } => cluster::run(&choice, command),
         Task::Images { release } => images::print_all(release),
+        Task::Bench(command) => bench::run(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
