@@ -14,6 +14,11 @@ use crate::api::ValidTenant;
 #[must_use]
 pub fn namespace(tenant: &ValidTenant) -> Namespace {
     let mut all = labels(tenant, SILO);
+    // The API server sets it in any case; named here, it is no surprise when what is live is compared with this.
+    all.extend(owned([(
+        "kubernetes.io/metadata.name",
+        tenant.namespace.as_str(),
+    )]));
     for mode in ["enforce", "audit", "warn"] {
         all.extend(owned([
             (&*format!("pod-security.kubernetes.io/{mode}"), "restricted"),
