@@ -89,14 +89,8 @@ pub fn wait_available(
     namespace: &str,
     deployment: &str,
 ) -> Result<()> {
-    let wait = run(kubectl(cluster, tools)?.args([
-        "wait",
-        "--for=condition=Available",
-        "--timeout=90s",
-        "-n",
-        namespace,
-        &format!("deployment/{deployment}"),
-    ]));
+    let deployment = format!("deployment/{deployment}");
+    let wait = run(kubectl(cluster, tools)?.args(["rollout", "status", "--timeout=90s", "-n", namespace, &deployment]));
     wait.map(drop).or_else(|error| {
         let say = |arguments: &[&str]| {
             kubectl(cluster, tools)
@@ -104,7 +98,7 @@ pub fn wait_available(
                 .unwrap_or_default()
         };
         let pods = say(&["get", "pods", "-o", "wide"]);
-        let log = say(&["logs", &format!("deployment/{deployment}"), "--tail=15"]);
+        let log = say(&["logs", &deployment, "--tail=15"]);
         let events = say(&["get", "events"]);
         Err(error.context(format!(
             "{deployment} in {namespace} is not available:\n{pods}\n{log}\n{}",
@@ -188,13 +182,6 @@ fn filled(text: &str, values: &[(&str, &str)]) -> Result<String> {
         );
     }
     Ok(text)
-}
-
-/// `kubectl` of the cluster, for other parts of xtask.
-pub fn kubectl_of(cluster: &Cluster) -> Result<Command> {
-    let mut command = Command::new(super::build::links()?.join("kubectl"));
-    command.arg("--kubeconfig").arg(cluster.kubeconfig());
-    Ok(command)
 }
 
 #[cfg(test)]

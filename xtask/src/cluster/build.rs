@@ -41,7 +41,27 @@ struct Component {
     variables: String,
     /// Folders of modules that are needed at run time: module, folder in it, name here.
     assets: &'static [(&'static str, &'static str, &'static str)],
+    /// A line that is added to one of the sources.
+    patch: Option<Patch>,
 }
+
+/// A line added to a module's source file while it is built.
+struct Patch {
+    module: &'static str,
+    file: &'static str,
+    after: &'static str,
+    line: &'static str,
+}
+
+/// Traefik writes the status of routes before it serves them, through a client that
+/// makes 5 requests a second and cannot be told otherwise: ten tenants at once would
+/// wait for that alone.
+const TRAEFIK_REQUESTS: Patch = Patch {
+    module: "github.com/traefik/traefik/v3",
+    file: "pkg/provider/kubernetes/gateway/client.go",
+    after: "func createClientFromConfig(c *rest.Config) (*clientWrapper, error) {\n",
+    line: "\tc.QPS, c.Burst = 1000, 2000\n",
+};
 
 /// The components, those that take longest first.
 fn components() -> Vec<Component> {
@@ -52,6 +72,7 @@ fn components() -> Vec<Component> {
         tags: "",
         variables: String::new(),
         assets: &[],
+        patch: None,
     };
     let base = "k8s.io/component-base/version";
     let cilium = format!("-X github.com/cilium/cilium/pkg/version.ciliumVersion={CILIUM}");
@@ -77,6 +98,7 @@ fn components() -> Vec<Component> {
         },
         Component {
             assets: &[("sigs.k8s.io/gateway-api", "config/crd/standard", "crds")],
+            patch: Some(TRAEFIK_REQUESTS),
             ..plain(
                 "traefik",
                 "traefik",
@@ -164,7 +186,16 @@ pub fn built() -> Result<Option<Tools>> {
 
 /// Builds what is not in the cache yet.
 pub fn build_all(progress: &Progress) -> Result<Tools> {
-    let all = keyed()?;
+    build_those(|_| true, progress)
+}
+
+/// Builds these components, if they are not in the cache yet.
+pub fn build_only(names: &[&str], progress: &Progress) -> Result<Tools> {
+    build_those(|component| names.contains(&component.output), progress)
+}
+
+fn build_those(wanted: impl Fn(&Component) -> bool, progress: &Progress) -> Result<Tools> {
+    let all: Vec<_> = keyed()?.into_iter().filter(|(component, _)| wanted(component)).collect();
     let folders = all
         .iter()
         .map(|(component, folder)| (component.output, folder.clone()))
@@ -244,6 +275,9 @@ fn key(component: &Component) -> Result<String> {
     for (module, folder, name) in component.assets {
         hash.update([*module, *folder, *name].join("\n"));
     }
+    if let Some(patch) = &component.patch {
+        hash.update([patch.file, patch.after, patch.line].join("\n"));
+    }
     Ok(hex(&hash.finalize())[..12].to_owned())
 }
 
@@ -261,21 +295,19 @@ fn build(component: &Component, folder: &Path) -> Result<()> {
             .env("GOFLAGS", "-buildvcs=false");
         go
     };
-    run(go()
-        .args([
-            "build",
-            "-trimpath",
-            "-tags",
-            component.tags,
-            "-ldflags",
-            format!("-s -w {}", component.variables).trim(),
-            "-o",
-        ])
-        .arg(unfinished.join(component.output))
-        .arg(component.package))?;
+    let module_folder = |module: &str| -> Result<PathBuf> {
+        run(go().args(["mod", "download", module]))?;
+        Ok(run(go().args(["list", "-m", "-f", "{{.Dir}}", module]))?.trim().into())
+    };
+    let mut build = go();
+    build.args(["build", "-trimpath", "-tags", component.tags]);
+    build.args(["-ldflags", format!("-s -w {}", component.variables).trim()]);
+    if let Some(patch) = &component.patch {
+        build.arg("-overlay").arg(overlay(patch, &module_folder(patch.module)?, &unfinished)?);
+    }
+    run(build.arg("-o").arg(unfinished.join(component.output)).arg(component.package))?;
     for (module, path, name) in component.assets {
-        let source = run(go().args(["list", "-m", "-f", "{{.Dir}}", module]))?;
-        copy_folder(&Path::new(source.trim()).join(path), &unfinished.join(name))?;
+        copy_folder(&module_folder(module)?.join(path), &unfinished.join(name))?;
     }
     if component.output == "kubernetes" {
         for program in KUBERNETES_PROGRAMS {
@@ -284,6 +316,19 @@ fn build(component: &Component, folder: &Path) -> Result<()> {
     }
     fs::rename(&unfinished, folder)?;
     Ok(())
+}
+
+/// Writes a patched copy of the source, and the file that makes Go use it.
+fn overlay(patch: &Patch, module: &Path, folder: &Path) -> Result<PathBuf> {
+    let original = module.join(patch.file);
+    let text = fs::read_to_string(&original).with_context(|| format!("cannot read {}", original.display()))?;
+    let (before, rest) =
+        text.split_once(patch.after).with_context(|| format!("{} has no line {:?}", original.display(), patch.after))?;
+    let copy = folder.join("patched.go");
+    fs::write(&copy, [before, patch.after, patch.line, rest].concat())?;
+    let overlay = folder.join("overlay.json");
+    fs::write(&overlay, serde_json::json!({"Replace": {original.display().to_string(): copy}}).to_string())?;
+    Ok(overlay)
 }
 
 /// Copies a module's folder, whose files are read-only, to writable ones.
@@ -298,11 +343,8 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
 
 fn link_for_people(tools: &Tools) -> Result<()> {
     let links = links()?;
-    let mut wanted = vec![("kubectl", tools.kubernetes("kubectl")?)];
-    for name in ["helm", "cilium-dbg"] {
-        wanted.push((name, tools.program(name)?));
-    }
-    for (name, target) in wanted {
+    for (name, component) in [("kubectl", "kubernetes"), ("helm", "helm"), ("cilium-dbg", "cilium-dbg")] {
+        let Ok(target) = tools.folder(component).map(|folder| folder.join(name)) else { continue };
         let link = links.join(name);
         if fs::read_link(&link).is_ok_and(|current| current == target) {
             continue;
