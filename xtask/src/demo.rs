@@ -21,9 +21,19 @@ pub fn run_demo(choice: &Choice) -> Result<()> {
     let progress = Progress::start();
     let target = choice.install(&progress)?;
     thread::scope(|scope| {
-        let applied = scope.spawn(|| progress.step(&format!("tenant {APPLIED} Ready (kubectl apply)"), || apply(&target)));
-        let onboarded = progress.step(&format!("tenant {ONBOARDED} Ready (granary onboard)"), || onboard(&target));
-        applied.join().map_err(|_| anyhow!("onboarding {APPLIED} panicked"))?.and(onboarded)
+        let applied = scope.spawn(|| {
+            progress.step(&format!("tenant {APPLIED} Ready (kubectl apply)"), || {
+                apply(&target)
+            })
+        });
+        let onboarded = progress.step(
+            &format!("tenant {ONBOARDED} Ready (granary onboard)"),
+            || onboard(&target),
+        );
+        applied
+            .join()
+            .map_err(|_| anyhow!("onboarding {APPLIED} panicked"))?
+            .and(onboarded)
     })?;
     let urls = [url(&target, APPLIED)?, url(&target, ONBOARDED)?];
     for url in &urls {
@@ -35,22 +45,45 @@ pub fn run_demo(choice: &Choice) -> Result<()> {
 
 fn apply(target: &Target) -> Result<()> {
     let file = paths::repository().join("docs/examples/acme.yaml");
-    run(target.kubectl()?.args(["apply", "--server-side", "-f"]).arg(file))?;
-    run(target.kubectl()?.args(["wait", "--for=condition=Ready", "--timeout=120s", &format!("tenant/{APPLIED}")]))
-        .map(drop)
-        .map_err(|error| explained(target, APPLIED, error))
+    run(target
+        .kubectl()?
+        .args(["apply", "--server-side", "-f"])
+        .arg(file))?;
+    run(target.kubectl()?.args([
+        "wait",
+        "--for=condition=Ready",
+        "--timeout=120s",
+        &format!("tenant/{APPLIED}"),
+    ]))
+    .map(drop)
+    .map_err(|error| explained(target, APPLIED, error))
 }
 
 fn onboard(target: &Target) -> Result<()> {
     if run(target.kubectl()?.args(["get", "tenant", ONBOARDED])).is_ok() {
         // From an earlier demo.
-        return run(target.kubectl()?.args(["wait", "--for=condition=Ready", "--timeout=120s", &format!("tenant/{ONBOARDED}")]))
-            .map(drop)
-            .map_err(|error| explained(target, ONBOARDED, error));
-    }
-    run(target.granary().args(["onboard", ONBOARDED, "--plan", "small", "--owner", "ops@globex.example", "--wait", "--timeout", "2m"]))
+        return run(target.kubectl()?.args([
+            "wait",
+            "--for=condition=Ready",
+            "--timeout=120s",
+            &format!("tenant/{ONBOARDED}"),
+        ]))
         .map(drop)
-        .map_err(|error| explained(target, ONBOARDED, error))
+        .map_err(|error| explained(target, ONBOARDED, error));
+    }
+    run(target.granary().args([
+        "onboard",
+        ONBOARDED,
+        "--plan",
+        "small",
+        "--owner",
+        "ops@globex.example",
+        "--wait",
+        "--timeout",
+        "2m",
+    ]))
+    .map(drop)
+    .map_err(|error| explained(target, ONBOARDED, error))
 }
 
 /// Adds what Granary itself says about the tenant.
@@ -60,7 +93,10 @@ fn explained(target: &Target, tenant: &str, error: anyhow::Error) -> anyhow::Err
 }
 
 fn url(target: &Target, tenant: &str) -> Result<String> {
-    let url = run(target.kubectl()?.args(["get", "tenant", tenant, "-o", "jsonpath={.status.url}"]))?;
+    let url =
+        run(target
+            .kubectl()?
+            .args(["get", "tenant", tenant, "-o", "jsonpath={.status.url}"]))?;
     if url.is_empty() {
         bail!("{tenant} has no URL in its status");
     }
@@ -69,30 +105,45 @@ fn url(target: &Target, tenant: &str) -> Result<String> {
 
 fn answers(target: &Target, url: &str) -> Result<()> {
     let mut last = String::new();
-    wait_until(&format!("{url} answers 200"), Duration::from_secs(10), || {
-        last = match page::get(url, &target.gateway, &target.gateway_ca) {
-            Ok(answer) if answer.status == 200 => return Ok(true),
-            Ok(answer) => format!("it answered {}", answer.status),
-            Err(error) => format!("{error:#}"),
-        };
-        Ok(false)
-    })
+    wait_until(
+        &format!("{url} answers 200"),
+        Duration::from_secs(10),
+        || {
+            last = match page::get(url, &target.gateway, &target.gateway_ca) {
+                Ok(answer) if answer.status == 200 => return Ok(true),
+                Ok(answer) => format!("it answered {}", answer.status),
+                Err(error) => format!("{error:#}"),
+            };
+            Ok(false)
+        },
+    )
     .map_err(|error| error.context(last.clone()))
 }
 
 fn tell(target: &Target, urls: &[String], progress: &Progress) -> Result<()> {
     let bin = crate::cluster::build::links()?;
     println!();
-    println!("Two tenants run, each in a silo of its own, after {}:", seconds(progress.elapsed()));
+    println!(
+        "Two tenants run, each in a silo of its own, after {}:",
+        seconds(progress.elapsed())
+    );
     for url in urls {
         println!("  {url}");
     }
     println!();
     println!("Look at a page, or open it in a browser that trusts the CA below:");
-    println!("  curl --cacert {} {}", target.gateway_ca.display(), urls.first().map_or("", String::as_str));
+    println!(
+        "  curl --cacert {} {}",
+        target.gateway_ca.display(),
+        urls.first().map_or("", String::as_str)
+    );
     println!();
     println!("Look at the tenants:");
-    println!("  export PATH={}:{}:$PATH", bin.display(), target.granary.parent().unwrap_or(&bin).display());
+    println!(
+        "  export PATH={}:{}:$PATH",
+        bin.display(),
+        target.granary.parent().unwrap_or(&bin).display()
+    );
     match (&target.kubeconfig, &target.context) {
         (Some(kubeconfig), _) => println!("  export KUBECONFIG={}", kubeconfig.display()),
         (None, Some(context)) => println!("  kubectl config use-context {context}"),

@@ -3,10 +3,14 @@
 mod bench;
 mod cluster;
 mod command;
+mod demo;
 mod images;
+mod page;
 mod paths;
 mod prerequisites;
 mod progress;
+mod suites;
+mod target;
 
 use std::process::ExitCode;
 
@@ -22,6 +26,16 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// From an empty machine to two tenants served from their own silos
+    Demo {
+        #[command(flatten)]
+        choice: target::Choice,
+    },
+    /// Run every test
+    Test {
+        #[command(flatten)]
+        options: suites::Options,
+    },
     /// The local Kubernetes cluster
     Cluster {
         #[command(flatten)]
@@ -42,6 +56,8 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
+        Task::Demo { choice } => demo::run_demo(&choice),
+        Task::Test { options } => suites::run_all(&options),
         Task::Cluster { choice, command } => cluster::run(&choice, command),
         Task::Images { release } => images::print_all(release),
         Task::Bench(command) => bench::run(&command),

@@ -41,7 +41,9 @@ struct Parts<'a> {
 /// Gets `https://…` from the server at `address` (`host:port`), whose certificate
 /// must be signed by the authority in the file `ca`.
 pub fn get(url: &str, address: &str, ca: &Path) -> Result<Answer> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         tokio::time::timeout(LIMIT, fetch(url, address, ca))
             .await
@@ -53,7 +55,9 @@ pub fn get(url: &str, address: &str, ca: &Path) -> Result<Answer> {
 async fn fetch(url: &str, address: &str, ca: &Path) -> Result<Answer> {
     let parts = parts(url)?;
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(ca).with_context(|| format!("cannot read {}", ca.display()))? {
+    for certificate in CertificateDer::pem_file_iter(ca)
+        .with_context(|| format!("cannot read {}", ca.display()))?
+    {
         roots.add(certificate?)?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -63,24 +67,47 @@ async fn fetch(url: &str, address: &str, ca: &Path) -> Result<Answer> {
         .with_no_client_auth();
     let stream = TcpStream::connect(address).await?;
     let name = ServerName::try_from(parts.host.to_owned())?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let stream = TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let host = if parts.port == 443 { parts.host.to_owned() } else { format!("{}:{}", parts.host, parts.port) };
-    let request = hyper::Request::get(parts.path).header(HOST, host).body(Empty::<Bytes>::new())?;
+    let host = if parts.port == 443 {
+        parts.host.to_owned()
+    } else {
+        format!("{}:{}", parts.host, parts.port)
+    };
+    let request = hyper::Request::get(parts.path)
+        .header(HOST, host)
+        .body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status().as_u16();
-    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(String::from);
+    let location = response
+        .headers()
+        .get(LOCATION)
+        .and_then(|value| value.to_str().ok())
+        .map(String::from);
     let body = response.into_body().collect().await?.to_bytes();
     connection.abort();
-    Ok(Answer { status, location, body: String::from_utf8_lossy(&body).into_owned() })
+    Ok(Answer {
+        status,
+        location,
+        body: String::from_utf8_lossy(&body).into_owned(),
+    })
 }
 
 fn parts(url: &str) -> Result<Parts<'_>> {
-    let Some(rest) = url.strip_prefix("https://") else { bail!("{url} is not an https URL") };
+    let Some(rest) = url.strip_prefix("https://") else {
+        bail!("{url} is not an https URL")
+    };
     let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
     let (host, port) = authority.split_once(':').unwrap_or((authority, "443"));
-    Ok(Parts { host, port: port.parse().with_context(|| format!("the port in {url}"))?, path })
+    Ok(Parts {
+        host,
+        port: port.parse().with_context(|| format!("the port in {url}"))?,
+        path,
+    })
 }
 
 #[cfg(test)]
@@ -89,8 +116,22 @@ mod tests {
 
     #[test]
     fn urls_are_taken_apart() {
-        assert_eq!(parts("https://a.b:8443/x").unwrap(), Parts { host: "a.b", port: 8443, path: "/x" });
-        assert_eq!(parts("https://a.b").unwrap(), Parts { host: "a.b", port: 443, path: "/" });
+        assert_eq!(
+            parts("https://a.b:8443/x").unwrap(),
+            Parts {
+                host: "a.b",
+                port: 8443,
+                path: "/x"
+            }
+        );
+        assert_eq!(
+            parts("https://a.b").unwrap(),
+            Parts {
+                host: "a.b",
+                port: 443,
+                path: "/"
+            }
+        );
         assert!(parts("http://a.b").is_err());
         assert!(parts("https://a.b:x").is_err());
     }

@@ -43,6 +43,9 @@ pub const FOR_IMAGES: &[Needed] = &[
     ),
 ];
 
+/// For tests that start a PostgreSQL server.
+pub const FOR_POSTGRES: &[Needed] = &[("postgresql", "/usr/lib/postgresql")];
+
 /// Installs what is missing with apt-get, or says what has to be installed.
 pub fn ensure_packages(needed: &[Needed], progress: &Progress) -> Result<()> {
     let missing = missing(needed);

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every test there is, in order, with the time each takes.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -16,6 +16,9 @@ use crate::target::{Choice, Target};
 
 /// Test programs that need a cluster with Granary in it: `tests/<name>.rs`.
 const CLUSTER_TESTS: [&str; 1] = ["e2e"];
+
+/// The version of `cargo-deny`.
+const CARGO_DENY: &str = "0.20.2";
 
 /// Which tests.
 #[derive(Debug, Args)]
@@ -45,17 +48,35 @@ struct Suites {
 
 /// Runs all suites, and fails at the end if one of them did.
 pub fn run_all(options: &Options) -> Result<()> {
-    let mut suites = Suites { progress: Progress::start(), outcomes: Vec::new() };
-    suites.run("formatting", || prerequisites::cargo(&["fmt", "--all", "--check"]));
+    let mut suites = Suites {
+        progress: Progress::start(),
+        outcomes: Vec::new(),
+    };
+    suites.run("formatting", || {
+        prerequisites::cargo(&["fmt", "--all", "--check"])
+    });
     suites.run("lints", || {
-        prerequisites::cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])
+        prerequisites::cargo(&[
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--",
+            "-D",
+            "warnings",
+        ])
     });
     if let Err(error) = prerequisites::ensure_packages(FOR_POSTGRES, &suites.progress) {
-        suites.progress.line(&format!("tests that need PostgreSQL will fail: {error:#}"));
+        suites
+            .progress
+            .line(&format!("tests that need PostgreSQL will fail: {error:#}"));
     }
-    suites.run("unit and integration tests", || prerequisites::cargo(&["test", "--quiet", "--workspace"]));
-    suites.run("dependencies", || check_dependencies(&suites_folder()?));
-    suites.run("chart", || lint_chart());
+    suites.run("unit and integration tests", || {
+        prerequisites::cargo(&["test", "--quiet", "--workspace"])
+    });
+    suites.run("dependencies", check_dependencies);
+    suites.run_with("chart", lint_chart);
     if options.fast {
         suites.skip("cluster tests", "--fast");
     } else {
@@ -72,8 +93,14 @@ fn run_on_cluster(options: &Options, suites: &mut Suites) -> Result<()> {
     });
     if let Some(target) = &target {
         for name in CLUSTER_TESTS {
-            if paths::repository().join(format!("tests/{name}.rs")).exists() || paths::repository().join(format!("tests/{name}")).exists() {
-                suites.run(&format!("cluster tests: {name}"), || cluster_tests(target, name));
+            if paths::repository()
+                .join(format!("tests/{name}.rs"))
+                .exists()
+                || paths::repository().join(format!("tests/{name}")).exists()
+            {
+                suites.run(&format!("cluster tests: {name}"), || {
+                    cluster_tests(target, name)
+                });
             } else {
                 suites.skip(&format!("cluster tests: {name}"), "there are none yet");
             }
@@ -81,8 +108,140 @@ fn run_on_cluster(options: &Options, suites: &mut Suites) -> Result<()> {
     } else {
         suites.skip("cluster tests", "there is no cluster to run them in");
     }
-    if let (Some(local), true) = (options.target.local_cluster()?, target.is_some_and(|target| target.started) && !options.keep) {
+    if let (Some(local), true) = (
+        options.target.local_cluster()?,
+        target.is_some_and(|target| target.started) && !options.keep,
+    ) {
         suites.run_with("cluster down", |progress| cluster::down(&local, progress));
     }
     Ok(())
+}
+
+impl Suites {
+    fn run(&mut self, name: &str, work: impl FnOnce() -> Result<()>) {
+        self.run_with(name, |_| work());
+    }
+
+    fn run_with(&mut self, name: &str, work: impl FnOnce(&Progress) -> Result<()>) {
+        self.progress.line(&format!("{name} …"));
+        let began = Instant::now();
+        let result = work(&self.progress);
+        let took = seconds(began.elapsed());
+        let outcome = match result {
+            Ok(()) => {
+                self.progress.line(&format!("{name}: passed  ({took})"));
+                Outcome::Passed
+            }
+            Err(error) => {
+                self.progress
+                    .line(&format!("{name}: FAILED  ({took}): {error:#}"));
+                Outcome::Failed
+            }
+        };
+        self.outcomes.push((name.to_owned(), outcome));
+    }
+
+    fn skip(&mut self, name: &str, why: &str) {
+        self.progress.line(&format!("{name}: skipped, {why}"));
+        self.outcomes.push((name.to_owned(), Outcome::Skipped));
+    }
+
+    /// Says what failed, and how many suites passed.
+    fn close(self) -> Result<()> {
+        let count = |wanted: fn(&Outcome) -> bool| {
+            self.outcomes
+                .iter()
+                .filter(|(_, outcome)| wanted(outcome))
+                .count()
+        };
+        let passed = count(|outcome| matches!(outcome, Outcome::Passed));
+        let failed = count(|outcome| matches!(outcome, Outcome::Failed));
+        let skipped = count(|outcome| matches!(outcome, Outcome::Skipped));
+        self.progress.line("all suites have run");
+        println!("suites: {passed} passed, {failed} failed, {skipped} skipped");
+        if failed > 0 {
+            let names: Vec<_> = self
+                .outcomes
+                .iter()
+                .filter(|(_, outcome)| matches!(outcome, Outcome::Failed))
+                .map(|(name, _)| name.as_str())
+                .collect();
+            bail!("failed: {}", names.join(", "));
+        }
+        Ok(())
+    }
+}
+
+/// One test program, told by its environment where the cluster is.
+fn cluster_tests(target: &Target, name: &str) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(paths::repository())
+        .args([
+            "test",
+            "--quiet",
+            "--package",
+            "granary",
+            "--features",
+            "cluster-tests",
+            "--test",
+            name,
+        ])
+        .env("GRANARY_BIN", &target.granary)
+        .env("GRANARY_GATEWAY", &target.gateway)
+        .env("GRANARY_CA", &target.gateway_ca)
+        .env("GRANARY_KUBECTL", build::links()?.join("kubectl"));
+    if let Some(kubeconfig) = &target.kubeconfig {
+        command.env("KUBECONFIG", kubeconfig);
+    }
+    if let Some(context) = &target.context {
+        command.env("GRANARY_CONTEXT", context);
+    }
+    run_visibly(&mut command)
+}
+
+/// Licences, sources, and that no second TLS or cryptography library is linked.
+fn check_dependencies() -> Result<()> {
+    run_visibly(
+        Command::new(cargo_deny()?)
+            .current_dir(paths::repository())
+            .args(["--all-features", "check", "bans", "licenses", "sources"]),
+    )
+}
+
+/// `cargo-deny`, installed into the cache if the machine has none.
+fn cargo_deny() -> Result<PathBuf> {
+    if exists("cargo-deny") {
+        return Ok("cargo-deny".into());
+    }
+    let root = paths::cache()?.join("cargo-deny");
+    let program = root.join("bin/cargo-deny");
+    if !program.exists() {
+        let root = root.to_str().context("the cache's path is no text")?;
+        prerequisites::cargo(&[
+            "install",
+            "--quiet",
+            "--locked",
+            "--version",
+            CARGO_DENY,
+            "--root",
+            root,
+            "cargo-deny",
+        ])?;
+    }
+    Ok(program)
+}
+
+/// What Helm finds wrong with the chart, with the values it needs at least.
+fn lint_chart(progress: &Progress) -> Result<()> {
+    build::build_only(&["helm"], progress)?;
+    let chart = paths::repository().join("charts/granary");
+    let values = chart.join("ci/values.yaml");
+    run(Command::new(build::links()?.join("helm"))
+        .args(["lint", "--strict"])
+        .arg(&chart)
+        .arg("--values")
+        .arg(values))
+    .map(drop)
 }

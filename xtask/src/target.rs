@@ -7,17 +7,17 @@ use std::process::{Command, Stdio};
 use std::{fs, thread};
 
 use anyhow::{Context, Result, anyhow, bail};
-use clap::{Args, ValueEnum};
-use serde_json::json;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use clap::{Args, ValueEnum};
+use serde_json::json;
 
 use crate::cluster::{self, Cluster, Ports, build, image, pki, up};
 use crate::command::run;
 use crate::images;
+use crate::paths;
 use crate::prerequisites::{self, FOR_IMAGES};
 use crate::progress::Progress;
-use crate::paths;
 
 /// Granary's own namespace.
 const NAMESPACE: &str = "granary-system";
@@ -72,7 +72,11 @@ pub struct Target {
 impl Choice {
     /// The local cluster that would be used, if no other one was named.
     pub fn local_cluster(&self) -> Result<Option<Cluster>> {
-        if self.context.is_some() { Ok(None) } else { self.local.cluster().map(Some) }
+        if self.context.is_some() {
+            Ok(None)
+        } else {
+            self.local.cluster().map(Some)
+        }
     }
 
     /// Brings the cluster up, builds and loads the images, installs the chart: what is
@@ -103,7 +107,9 @@ impl Choice {
         up?;
         let images = images.map_err(|_| anyhow!("building the images panicked"))??;
         progress.step("Granary's images loaded", || {
-            images.iter().try_for_each(|image| image::load_image(&cluster, &image.archive).map(drop))
+            images
+                .iter()
+                .try_for_each(|image| image::load_image(&cluster, &image.archive).map(drop))
         })?;
         let target = Target {
             kubeconfig: Some(cluster.kubeconfig()),
@@ -114,8 +120,12 @@ impl Choice {
             started,
         };
         let reference = |name: &str| {
-            let image = images.iter().find(|image| image.name == format!("localhost/{name}"));
-            image.map(|image| format!("{}@{}", image.name, image.digest)).with_context(|| format!("no image {name} was built"))
+            let image = images
+                .iter()
+                .find(|image| image.name == format!("localhost/{name}"));
+            image
+                .map(|image| format!("{}@{}", image.name, image.digest))
+                .with_context(|| format!("no image {name} was built"))
         };
         let values = local_values(&cluster, ports, &reference)?;
         let file = cluster.path("configuration/values.json");
@@ -128,7 +138,9 @@ impl Choice {
     }
 
     fn install_elsewhere(&self, context: &str, progress: &Progress) -> Result<Target> {
-        let (Some(values), Some(gateway), Some(gateway_ca)) = (&self.values, &self.gateway, &self.gateway_ca) else {
+        let (Some(values), Some(gateway), Some(gateway_ca)) =
+            (&self.values, &self.gateway, &self.gateway_ca)
+        else {
             bail!("--context needs --values, --gateway and --gateway-ca");
         };
         build::build_only(&["kubernetes", "helm"], progress)?;
@@ -147,15 +159,26 @@ impl Choice {
             granary: self.granary()?,
             started: false,
         };
-        progress.step("Granary installed by its chart", || target.helm_install(values))?;
+        progress.step("Granary installed by its chart", || {
+            target.helm_install(values)
+        })?;
         Ok(target)
     }
 
     /// Cargo puts all programs of a profile into one folder; this one is in `debug`.
     fn granary(&self) -> Result<PathBuf> {
         let own = std::env::current_exe()?;
-        let folder = own.parent().and_then(Path::parent).context("this program lies in no target folder")?;
-        Ok(folder.join(if self.profile == Profile::Release { "release" } else { "debug" }).join("granary"))
+        let folder = own
+            .parent()
+            .and_then(Path::parent)
+            .context("this program lies in no target folder")?;
+        Ok(folder
+            .join(if self.profile == Profile::Release {
+                "release"
+            } else {
+                "debug"
+            })
+            .join("granary"))
     }
 }
 
@@ -175,8 +198,14 @@ impl Target {
     }
 
     fn selection(&self, context: &str) -> Vec<String> {
-        let kubeconfig = self.kubeconfig.iter().flat_map(|file| ["--kubeconfig".to_owned(), file.display().to_string()]);
-        let context = self.context.iter().flat_map(|name| [context.to_owned(), name.clone()]);
+        let kubeconfig = self
+            .kubeconfig
+            .iter()
+            .flat_map(|file| ["--kubeconfig".to_owned(), file.display().to_string()]);
+        let context = self
+            .context
+            .iter()
+            .flat_map(|name| [context.to_owned(), name.clone()]);
         kubeconfig.chain(context).collect()
     }
 
@@ -194,7 +223,10 @@ impl Target {
         }
         let output = child.wait_with_output()?;
         if !output.status.success() {
-            bail!("kubectl apply failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "kubectl apply failed: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
         Ok(())
     }
@@ -204,11 +236,21 @@ impl Target {
         helm.args(self.selection("--kube-context"))
             .args(["upgrade", "--install", "granary"])
             .arg(paths::repository().join("charts/granary"))
-            .args(["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m", "--values"])
+            .args([
+                "--namespace",
+                NAMESPACE,
+                "--create-namespace",
+                "--wait",
+                "--timeout",
+                "3m",
+                "--values",
+            ])
             .arg(values);
         run(&mut helm).map(drop).map_err(|error| {
             let say = |arguments: &[&str]| {
-                self.kubectl().and_then(|mut kubectl| run(kubectl.args(["-n", NAMESPACE]).args(arguments))).unwrap_or_default()
+                self.kubectl()
+                    .and_then(|mut kubectl| run(kubectl.args(["-n", NAMESPACE]).args(arguments)))
+                    .unwrap_or_default()
             };
             let pods = say(&["get", "pods", "-o", "wide"]);
             let log = say(&["logs", "deployment/granary-operator", "--tail=15"]);
@@ -218,7 +260,11 @@ impl Target {
 }
 
 /// The chart's values on the local cluster.
-fn local_values(cluster: &Cluster, ports: Ports, image: &dyn Fn(&str) -> Result<String>) -> Result<serde_json::Value> {
+fn local_values(
+    cluster: &Cluster,
+    ports: Ports,
+    image: &dyn Fn(&str) -> Result<String>,
+) -> Result<serde_json::Value> {
     Ok(json!({
         "baseDomain": pki::BASE_DOMAIN,
         "externalPort": ports.https,
@@ -236,7 +282,9 @@ fn local_values(cluster: &Cluster, ports: Ports, image: &dyn Fn(&str) -> Result<
 
 /// Granary's namespace, and in it the certificate for all tenants' names.
 fn gateway_secret(cluster: &Cluster) -> Result<serde_json::Value> {
-    let file = |name: &str| fs::read(cluster.gateway_pki().join(name)).map(|content| STANDARD.encode(content));
+    let file = |name: &str| {
+        fs::read(cluster.gateway_pki().join(name)).map(|content| STANDARD.encode(content))
+    };
     Ok(json!({"apiVersion": "v1", "kind": "List", "items": [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
         {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -90,7 +90,14 @@ pub fn wait_available(
     deployment: &str,
 ) -> Result<()> {
     let deployment = format!("deployment/{deployment}");
-    let wait = run(kubectl(cluster, tools)?.args(["rollout", "status", "--timeout=90s", "-n", namespace, &deployment]));
+    let wait = run(kubectl(cluster, tools)?.args([
+        "rollout",
+        "status",
+        "--timeout=90s",
+        "-n",
+        namespace,
+        &deployment,
+    ]));
     wait.map(drop).or_else(|error| {
         let say = |arguments: &[&str]| {
             kubectl(cluster, tools)

@@ -195,7 +195,10 @@ pub fn build_only(names: &[&str], progress: &Progress) -> Result<Tools> {
 }
 
 fn build_those(wanted: impl Fn(&Component) -> bool, progress: &Progress) -> Result<Tools> {
-    let all: Vec<_> = keyed()?.into_iter().filter(|(component, _)| wanted(component)).collect();
+    let all: Vec<_> = keyed()?
+        .into_iter()
+        .filter(|(component, _)| wanted(component))
+        .collect();
     let folders = all
         .iter()
         .map(|(component, folder)| (component.output, folder.clone()))
@@ -297,17 +300,26 @@ fn build(component: &Component, folder: &Path) -> Result<()> {
     };
     let module_folder = |module: &str| -> Result<PathBuf> {
         run(go().args(["mod", "download", module]))?;
-        Ok(run(go().args(["list", "-m", "-f", "{{.Dir}}", module]))?.trim().into())
+        Ok(run(go().args(["list", "-m", "-f", "{{.Dir}}", module]))?
+            .trim()
+            .into())
     };
     let mut build = go();
     build.args(["build", "-trimpath", "-tags", component.tags]);
     build.args(["-ldflags", format!("-s -w {}", component.variables).trim()]);
     if let Some(patch) = &component.patch {
-        build.arg("-overlay").arg(overlay(patch, &module_folder(patch.module)?, &unfinished)?);
+        let modules = patched(component, patch, &module_folder(patch.module)?, &unfinished)?;
+        build.arg("-modfile").arg(modules);
     }
-    run(build.arg("-o").arg(unfinished.join(component.output)).arg(component.package))?;
+    run(build
+        .arg("-o")
+        .arg(unfinished.join(component.output))
+        .arg(component.package))?;
     for (module, path, name) in component.assets {
         copy_folder(&module_folder(module)?.join(path), &unfinished.join(name))?;
+    }
+    if component.patch.is_some() {
+        fs::remove_dir_all(unfinished.join("source"))?;
     }
     if component.output == "kubernetes" {
         for program in KUBERNETES_PROGRAMS {
@@ -318,17 +330,31 @@ fn build(component: &Component, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes a patched copy of the source, and the file that makes Go use it.
-fn overlay(patch: &Patch, module: &Path, folder: &Path) -> Result<PathBuf> {
-    let original = module.join(patch.file);
-    let text = fs::read_to_string(&original).with_context(|| format!("cannot read {}", original.display()))?;
-    let (before, rest) =
-        text.split_once(patch.after).with_context(|| format!("{} has no line {:?}", original.display(), patch.after))?;
-    let copy = folder.join("patched.go");
-    fs::write(&copy, [before, patch.after, patch.line, rest].concat())?;
-    let overlay = folder.join("overlay.json");
-    fs::write(&overlay, serde_json::json!({"Replace": {original.display().to_string(): copy}}).to_string())?;
-    Ok(overlay)
+/// Makes a patched copy of the module, and a `go.mod` that names it. (Go allows no
+/// overlay for files in its module cache.)
+fn patched(component: &Component, patch: &Patch, module: &Path, folder: &Path) -> Result<PathBuf> {
+    let copy = folder.join("source");
+    copy_folder(module, &copy)?;
+    let file = copy.join(patch.file);
+    let text =
+        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let (before, rest) = text
+        .split_once(patch.after)
+        .with_context(|| format!("{} has no line {:?}", file.display(), patch.after))?;
+    fs::write(&file, [before, patch.after, patch.line, rest].concat())?;
+    let pinned = paths::cluster_sources().join(component.module);
+    let modules = fs::read_to_string(pinned.join("go.mod"))?;
+    let replaced = folder.join("patched.mod");
+    fs::write(
+        &replaced,
+        format!(
+            "{modules}\nreplace {} => {}\n",
+            patch.module,
+            copy.display()
+        ),
+    )?;
+    fs::copy(pinned.join("go.sum"), folder.join("patched.sum"))?;
+    Ok(replaced)
 }
 
 /// Copies a module's folder, whose files are read-only, to writable ones.
@@ -343,8 +369,14 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
 
 fn link_for_people(tools: &Tools) -> Result<()> {
     let links = links()?;
-    for (name, component) in [("kubectl", "kubernetes"), ("helm", "helm"), ("cilium-dbg", "cilium-dbg")] {
-        let Ok(target) = tools.folder(component).map(|folder| folder.join(name)) else { continue };
+    for (name, component) in [
+        ("kubectl", "kubernetes"),
+        ("helm", "helm"),
+        ("cilium-dbg", "cilium-dbg"),
+    ] {
+        let Ok(target) = tools.folder(component).map(|folder| folder.join(name)) else {
+            continue;
+        };
         let link = links.join(name);
         if fs::read_link(&link).is_ok_and(|current| current == target) {
             continue;

@@ -7,6 +7,7 @@ mod cilium;
 mod control_plane;
 pub mod forward;
 pub mod image;
+mod kernel;
 pub mod layout;
 mod network;
 mod node;
@@ -135,6 +136,7 @@ pub fn down(cluster: &Cluster, progress: &Progress) -> Result<()> {
     })?;
     progress.step("mounts, network and files removed", || {
         residue::remove(cluster)?;
+        kernel::restore(cluster)?;
         cluster.remove_network()?;
         remove_data(cluster)
     })

@@ -133,6 +133,7 @@ pub fn remove(cluster: &Cluster) -> Result<()> {
     });
     remove_files_in("/run/cilium", |path| path.ends_with("monitor1_2.sock"));
     for empty in [
+        "/run/cilium/deleteQueue",
         "/run/cilium",
         "/var/log/containers",
         "/var/lib/cni/results",

@@ -9,7 +9,7 @@ use super::build::{self, Tools};
 use super::forward::{self, Ports};
 use super::image::{self, Loaded};
 use super::layout::Cluster;
-use super::{addons, cilium, control_plane, node, pki, process, residue};
+use super::{addons, cilium, control_plane, kernel, node, pki, process, residue};
 use crate::prerequisites::{self, FOR_CLUSTER};
 use crate::progress::Progress;
 
@@ -72,6 +72,7 @@ fn prepare(cluster: &Cluster) -> Result<()> {
     if process::pid(cluster, "containerd").is_none() {
         residue::remove_stale_runtime_state(cluster)?;
     }
+    kernel::remember(cluster)?;
     pki::ensure(cluster)?;
     cluster.make_network()
 }
