@@ -41,27 +41,35 @@ struct Component {
     variables: String,
     /// Folders of modules that are needed at run time: module, folder in it, name here.
     assets: &'static [(&'static str, &'static str, &'static str)],
-    /// A line that is added to one of the sources.
-    patch: Option<Patch>,
+    /// The module whose sources get lines added, and the lines.
+    patches: Option<(&'static str, &'static [Patch])>,
 }
 
-/// A line added to a module's source file while it is built.
+/// A line added to a source file while it is built.
 struct Patch {
-    module: &'static str,
     file: &'static str,
     after: &'static str,
     line: &'static str,
 }
 
-/// Traefik writes the status of routes before it serves them, through a client that
-/// makes 5 requests a second and cannot be told otherwise: ten tenants at once would
-/// wait for that alone.
-const TRAEFIK_REQUESTS: Patch = Patch {
-    module: "github.com/traefik/traefik/v3",
-    file: "pkg/provider/kubernetes/gateway/client.go",
-    after: "func createClientFromConfig(c *rest.Config) (*clientWrapper, error) {\n",
-    line: "\tc.QPS, c.Burst = 1000, 2000\n",
-};
+const TRAEFIK_PATCHES: [Patch; 2] = [
+    // Traefik writes the status of routes before it serves them, through a client that
+    // makes 5 requests a second and cannot be told otherwise: ten tenants at once would
+    // wait for that alone.
+    Patch {
+        file: "pkg/provider/kubernetes/gateway/client.go",
+        after: "func createClientFromConfig(c *rest.Config) (*clientWrapper, error) {\n",
+        line: "\tc.QPS, c.Burst = 1000, 2000\n",
+    },
+    // Where a Gateway has two listeners, Traefik writes each BackendTLSPolicy's status for
+    // the one, then for the other in its place, sees the change, and starts again, for
+    // ever. So the status names the Gateway, not the listener.
+    Patch {
+        file: "pkg/provider/kubernetes/gateway/httproute.go",
+        after: "\t\t\t// Multiple BackendTLSPolicies can match the same service port, meaning that there is a conflict.\n",
+        line: "\t\t\tpolicyAncestorStatus.AncestorRef.SectionName = nil\n",
+    },
+];
 
 /// The components, those that take longest first.
 fn components() -> Vec<Component> {
@@ -72,7 +80,7 @@ fn components() -> Vec<Component> {
         tags: "",
         variables: String::new(),
         assets: &[],
-        patch: None,
+        patches: None,
     };
     let base = "k8s.io/component-base/version";
     let cilium = format!("-X github.com/cilium/cilium/pkg/version.ciliumVersion={CILIUM}");
@@ -98,7 +106,7 @@ fn components() -> Vec<Component> {
         },
         Component {
             assets: &[("sigs.k8s.io/gateway-api", "config/crd/standard", "crds")],
-            patch: Some(TRAEFIK_REQUESTS),
+            patches: Some(("github.com/traefik/traefik/v3", &TRAEFIK_PATCHES)),
             ..plain(
                 "traefik",
                 "traefik",
@@ -278,7 +286,7 @@ fn key(component: &Component) -> Result<String> {
     for (module, folder, name) in component.assets {
         hash.update([*module, *folder, *name].join("\n"));
     }
-    if let Some(patch) = &component.patch {
+    for patch in component.patches.iter().flat_map(|(_, patches)| *patches) {
         hash.update([patch.file, patch.after, patch.line].join("\n"));
     }
     Ok(hex(&hash.finalize())[..12].to_owned())
@@ -307,8 +315,14 @@ fn build(component: &Component, folder: &Path) -> Result<()> {
     let mut build = go();
     build.args(["build", "-trimpath", "-tags", component.tags]);
     build.args(["-ldflags", format!("-s -w {}", component.variables).trim()]);
-    if let Some(patch) = &component.patch {
-        let modules = patched(component, patch, &module_folder(patch.module)?, &unfinished)?;
+    if let Some((module, patches)) = component.patches {
+        let modules = patched(
+            component,
+            module,
+            patches,
+            &module_folder(module)?,
+            &unfinished,
+        )?;
         build.arg("-modfile").arg(modules);
     }
     run(build
@@ -318,7 +332,7 @@ fn build(component: &Component, folder: &Path) -> Result<()> {
     for (module, path, name) in component.assets {
         copy_folder(&module_folder(module)?.join(path), &unfinished.join(name))?;
     }
-    if component.patch.is_some() {
+    if component.patches.is_some() {
         fs::remove_dir_all(unfinished.join("source"))?;
     }
     if component.output == "kubernetes" {
@@ -332,26 +346,30 @@ fn build(component: &Component, folder: &Path) -> Result<()> {
 
 /// Makes a patched copy of the module, and a `go.mod` that names it. (Go allows no
 /// overlay for files in its module cache.)
-fn patched(component: &Component, patch: &Patch, module: &Path, folder: &Path) -> Result<PathBuf> {
+fn patched(
+    component: &Component,
+    name: &str,
+    patches: &[Patch],
+    module: &Path,
+    folder: &Path,
+) -> Result<PathBuf> {
     let copy = folder.join("source");
     copy_folder(module, &copy)?;
-    let file = copy.join(patch.file);
-    let text =
-        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let (before, rest) = text
-        .split_once(patch.after)
-        .with_context(|| format!("{} has no line {:?}", file.display(), patch.after))?;
-    fs::write(&file, [before, patch.after, patch.line, rest].concat())?;
+    for patch in patches {
+        let file = copy.join(patch.file);
+        let text =
+            fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let (before, rest) = text
+            .split_once(patch.after)
+            .with_context(|| format!("{} has no line {:?}", file.display(), patch.after))?;
+        fs::write(&file, [before, patch.after, patch.line, rest].concat())?;
+    }
     let pinned = paths::cluster_sources().join(component.module);
     let modules = fs::read_to_string(pinned.join("go.mod"))?;
     let replaced = folder.join("patched.mod");
     fs::write(
         &replaced,
-        format!(
-            "{modules}\nreplace {} => {}\n",
-            patch.module,
-            copy.display()
-        ),
+        format!("{modules}\nreplace {name} => {}\n", copy.display()),
     )?;
     fs::copy(pinned.join("go.sum"), folder.join("patched.sum"))?;
     Ok(replaced)
