@@ -43,6 +43,13 @@ pub fn run_visibly(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// The `cargo` that runs this program, at the repository's root.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(crate::paths::repository());
+    cargo
+}
+
 /// Whether a program is found in `PATH` or the system's own folders.
 pub fn exists(program: &str) -> bool {
     [

@@ -109,9 +109,9 @@ fn answers(target: &Target, url: &str) -> Result<()> {
         &format!("{url} answers 200"),
         Duration::from_secs(10),
         || {
-            last = match page::get(url, &target.gateway, &target.gateway_ca) {
-                Ok(answer) if answer.status == 200 => return Ok(true),
-                Ok(answer) => format!("it answered {}", answer.status),
+            last = match page::status(url, &target.gateway, &target.gateway_ca) {
+                Ok(200) => return Ok(true),
+                Ok(status) => format!("it answered {status}"),
                 Err(error) => format!("{error:#}"),
             };
             Ok(false)

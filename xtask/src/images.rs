@@ -23,7 +23,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::command::{run, run_visibly};
+use crate::command::{cargo, run, run_visibly};
 use crate::paths;
 use crate::prerequisites::{FOR_IMAGES, ensure_packages};
 use crate::progress::Progress;
@@ -323,12 +323,6 @@ fn programs(profile: Profile) -> Result<[PathBuf; 2]> {
         strip(program.with_context(|| format!("cargo built no program {name}"))?)
     };
     Ok([find("granary")?, find("tenant-template")?])
-}
-
-fn cargo() -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(paths::repository());
-    cargo
 }
 
 /// Paths of the programs that Cargo's messages name.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::Empty;
 use hyper::body::Bytes;
-use hyper::header::{HOST, LOCATION};
+use hyper::header::HOST;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -19,17 +19,6 @@ use tokio_rustls::TlsConnector;
 /// How long a page may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What a page answered.
-#[derive(Debug)]
-pub struct Answer {
-    /// The HTTP status.
-    pub status: u16,
-    /// Where it redirects to, if it does.
-    pub location: Option<String>,
-    /// The body, as text.
-    pub body: String,
-}
-
 /// A URL's parts, as far as pages here need them.
 #[derive(Debug, PartialEq, Eq)]
 struct Parts<'a> {
@@ -38,9 +27,9 @@ struct Parts<'a> {
     path: &'a str,
 }
 
-/// Gets `https://…` from the server at `address` (`host:port`), whose certificate
+/// Gets `https://…` and returns the status, from the server at `address` (`host:port`), whose certificate
 /// must be signed by the authority in the file `ca`.
-pub fn get(url: &str, address: &str, ca: &Path) -> Result<Answer> {
+pub fn status(url: &str, address: &str, ca: &Path) -> Result<u16> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -52,7 +41,7 @@ pub fn get(url: &str, address: &str, ca: &Path) -> Result<Answer> {
     })
 }
 
-async fn fetch(url: &str, address: &str, ca: &Path) -> Result<Answer> {
+async fn fetch(url: &str, address: &str, ca: &Path) -> Result<u16> {
     let parts = parts(url)?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(ca)
@@ -83,18 +72,8 @@ async fn fetch(url: &str, address: &str, ca: &Path) -> Result<Answer> {
         .body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status().as_u16();
-    let location = response
-        .headers()
-        .get(LOCATION)
-        .and_then(|value| value.to_str().ok())
-        .map(String::from);
-    let body = response.into_body().collect().await?.to_bytes();
     connection.abort();
-    Ok(Answer {
-        status,
-        location,
-        body: String::from_utf8_lossy(&body).into_owned(),
-    })
+    Ok(status)
 }
 
 fn parts(url: &str) -> Result<Parts<'_>> {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{exists, run, run_visibly};
+use crate::command::{exists, run};
 use crate::progress::Progress;
 
 /// A Debian package, and the file or program that shows it is there.
@@ -126,15 +126,6 @@ fn go_is_new_enough(version: &str) -> bool {
         .next()
         .unwrap_or_default();
     minor.parse::<u32>().is_ok_and(|minor| minor >= 26)
-}
-
-/// Runs `cargo` with the user's eyes on it.
-pub fn cargo(arguments: &[&str]) -> Result<()> {
-    run_visibly(
-        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .current_dir(crate::paths::repository())
-            .args(arguments),
-    )
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::cluster::{self, build};
-use crate::command::{exists, run, run_visibly};
+use crate::command::{cargo, exists, run, run_visibly};
+use crate::images;
 use crate::paths;
 use crate::prerequisites::{self, FOR_POSTGRES};
 use crate::progress::{Progress, seconds};
@@ -53,10 +54,10 @@ pub fn run_all(options: &Options) -> Result<()> {
         outcomes: Vec::new(),
     };
     suites.run("formatting", || {
-        prerequisites::cargo(&["fmt", "--all", "--check"])
+        run_visibly(cargo().args(["fmt", "--all", "--check"]))
     });
     suites.run("lints", || {
-        prerequisites::cargo(&[
+        run_visibly(cargo().args([
             "clippy",
             "--quiet",
             "--workspace",
@@ -65,7 +66,7 @@ pub fn run_all(options: &Options) -> Result<()> {
             "--",
             "-D",
             "warnings",
-        ])
+        ]))
     });
     if let Err(error) = prerequisites::ensure_packages(FOR_POSTGRES, &suites.progress) {
         suites
@@ -73,8 +74,9 @@ pub fn run_all(options: &Options) -> Result<()> {
             .line(&format!("tests that need PostgreSQL will fail: {error:#}"));
     }
     suites.run("unit and integration tests", || {
-        prerequisites::cargo(&["test", "--quiet", "--workspace"])
+        run_visibly(cargo().args(["test", "--quiet", "--workspace"]))
     });
+    suites.run_with("database agent with a real PostgreSQL", images::test_agent);
     suites.run("dependencies", check_dependencies);
     suites.run_with("chart", lint_chart);
     if options.fast {
@@ -174,10 +176,8 @@ impl Suites {
 
 /// One test program, told by its environment where the cluster is.
 fn cluster_tests(target: &Target, name: &str) -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = cargo();
     command
-        .current_dir(paths::repository())
         .args([
             "test",
             "--quiet",
@@ -219,7 +219,7 @@ fn cargo_deny() -> Result<PathBuf> {
     let program = root.join("bin/cargo-deny");
     if !program.exists() {
         let root = root.to_str().context("the cache's path is no text")?;
-        prerequisites::cargo(&[
+        run_visibly(cargo().args([
             "install",
             "--quiet",
             "--locked",
@@ -228,7 +228,7 @@ fn cargo_deny() -> Result<PathBuf> {
             "--root",
             root,
             "cargo-deny",
-        ])?;
+        ]))?;
     }
     Ok(program)
 }

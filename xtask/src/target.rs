@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::cluster::{self, Cluster, Ports, build, image, pki, up};
-use crate::command::run;
+use crate::command::{cargo, run, run_visibly};
 use crate::images;
 use crate::paths;
 use crate::prerequisites::{self, FOR_IMAGES};
@@ -145,11 +145,11 @@ impl Choice {
         };
         build::build_only(&["kubernetes", "helm"], progress)?;
         progress.step("granary compiled", || {
-            let mut arguments = vec!["build", "--quiet", "--package", "granary"];
+            let mut arguments = vec!["build", "--quiet", "--workspace", "--bins"];
             if self.profile == Profile::Release {
                 arguments.push("--release");
             }
-            prerequisites::cargo(&arguments)
+            run_visibly(cargo().args(&arguments))
         })?;
         let target = Target {
             kubeconfig: None,

@@ -98,7 +98,7 @@ pub fn wait_available(
         namespace,
         &deployment,
     ]));
-    wait.map(drop).or_else(|error| {
+    wait.map(drop).map_err(|error| {
         let say = |arguments: &[&str]| {
             kubectl(cluster, tools)
                 .and_then(|mut kubectl| run(kubectl.args(["-n", namespace]).args(arguments)))
@@ -107,10 +107,10 @@ pub fn wait_available(
         let pods = say(&["get", "pods", "-o", "wide"]);
         let log = say(&["logs", &deployment, "--tail=15"]);
         let events = say(&["get", "events"]);
-        Err(error.context(format!(
+        error.context(format!(
             "{deployment} in {namespace} is not available:\n{pods}\n{log}\n{}",
             last_lines(&events, 8)
-        )))
+        ))
     })
 }
 
@@ -119,7 +119,7 @@ pub fn wait_node(cluster: &Cluster, tools: &Tools) -> Result<()> {
     wait_ready(
         cluster,
         &["kubelet", "kube-controller-manager"],
-        Duration::from_secs(60),
+        Duration::from_mins(1),
         || {
             let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
             kubectl(cluster, tools)
@@ -202,7 +202,7 @@ mod tests {
             filled("a ${Y}", &[("X", "1")])
                 .unwrap_err()
                 .to_string()
-                .contains("Y")
+                .contains('Y')
         );
     }
 }

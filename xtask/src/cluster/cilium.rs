@@ -113,7 +113,7 @@ pub fn wait(cluster: &Cluster, tools: &Tools) -> Result<()> {
     wait_ready(
         cluster,
         &["cilium-agent", "cilium-operator", "kubelet"],
-        Duration::from_secs(60),
+        Duration::from_mins(1),
         || run(Command::new(&program).args(["status", "--brief", "--host", &socket])).is_ok(),
     )
 }

@@ -82,7 +82,7 @@ pub fn start_api_server(cluster: &Cluster, tools: &Tools) -> Result<()> {
     wait_ready(
         cluster,
         &["kube-apiserver", "etcd"],
-        Duration::from_secs(60),
+        Duration::from_mins(1),
         || api_answers(cluster, tools),
     )
 }

@@ -4,6 +4,7 @@
 mod addons;
 pub mod build;
 mod cilium;
+mod components;
 mod control_plane;
 pub mod forward;
 pub mod image;

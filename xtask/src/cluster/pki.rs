@@ -27,7 +27,7 @@ pub const BASE_DOMAIN: &str = "granary.localhost";
 
 /// The gateway's certificates are made anew when they are this old, before
 /// they end after 820 days, the longest that every client accepts.
-const GATEWAY_RENEWAL: Duration = Duration::from_secs(700 * 24 * 3600);
+const GATEWAY_RENEWAL: Duration = Duration::from_hours(700 * 24);
 
 /// A client of the API server: file name, user, groups.
 const CLIENTS: [(&str, &str, &[&str]); 7] = [
@@ -225,8 +225,8 @@ impl Authority {
 fn set_validity(params: &mut CertificateParams, days: u64) {
     let now = SystemTime::now();
     // A clock that is a little behind must not refuse a fresh certificate.
-    params.not_before = (now - Duration::from_secs(300)).into();
-    params.not_after = (now + Duration::from_secs(days * 24 * 3600)).into();
+    params.not_before = (now - Duration::from_mins(5)).into();
+    params.not_after = (now + Duration::from_hours(days * 24)).into();
 }
 
 fn write_secret(path: &Path, content: &str) -> Result<()> {

@@ -123,8 +123,10 @@ impl Daemon {
     fn fingerprint(&self) -> Result<String> {
         let mut hash = Sha256::new();
         hash.update(format!(
-            "{:?} {:?} {:?}",
-            self.program, self.arguments, self.environment
+            "{} {:?} {:?}",
+            self.program.display(),
+            self.arguments,
+            self.environment
         ));
         for file in &self.configuration {
             hash.update(fs::read(file).with_context(|| format!("cannot read {}", file.display()))?);
