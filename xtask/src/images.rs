@@ -100,8 +100,7 @@ pub fn test_agent(progress: &Progress) -> Result<()> {
     let arguments = [
         "test",
         "--quiet",
-        "--package",
-        "granary",
+        "--workspace",
         "--test",
         "agent",
         "--",
@@ -302,7 +301,8 @@ fn programs(profile: Profile) -> Result<[PathBuf; 2]> {
     ]);
     cargo.args([
         // Everything, as every other command does: another selection would compile the dependencies again.
-        "--bins", "--bins",
+        "--workspace",
+        "--bins",
     ]);
     if profile == Profile::Release {
         cargo.arg("--release");
