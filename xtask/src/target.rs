@@ -24,6 +24,7 @@ const NAMESPACE: &str = "granary-system";
 
 /// Which cluster.
 #[derive(Debug, Clone, Args)]
+#[group(id = "target")]
 pub struct Choice {
     #[command(flatten)]
     local: cluster::Choice,
