@@ -156,7 +156,11 @@ fn job(data: &Value) -> (Ready, String) {
             text(condition, "/type") == type_ && text(condition, "/status") == "True"
         })
     };
-    if holds("Complete").is_some() {
+    // The second is set as soon as the work is done, the first when its pods are cleaned up.
+    if holds("Complete")
+        .or_else(|| holds("SuccessCriteriaMet"))
+        .is_some()
+    {
         (Ready::True, "complete".to_owned())
     } else if let Some(failed) = holds("Failed") {
         (
@@ -281,6 +285,7 @@ mod tests {
     #[case("StatefulSet", json!({"spec": {"replicas": 1}}), Ready::False, "0/1 ready, 0 up to date")]
     #[case("Deployment", json!({"spec": {"replicas": 0}}), Ready::True, "0/0 ready")]
     #[case("Job", json!({"status": {"conditions": [{"type": "Complete", "status": "True"}]}}), Ready::True, "complete")]
+    #[case("Job", json!({"status": {"conditions": [{"type": "SuccessCriteriaMet", "status": "True"}]}}), Ready::True, "complete")]
     #[case("Job", json!({"status": {"conditions": [{"type": "Failed", "status": "True", "message": "too often"}]}}), Ready::False, "failed: too often")]
     #[case("Job", json!({"status": {"failed": 2}}), Ready::False, "running, 2 failed tries")]
     #[case("Pod", json!({"status": {"phase": "Running", "containerStatuses": [{"ready": true, "restartCount": 0}]}}), Ready::True, "1/1 ready")]

@@ -20,21 +20,9 @@ use crate::api::Tenant;
 /// How many events the table shows.
 const EVENTS: usize = 10;
 
-/// What every pod says on its way up and down.
-const ROUTINE: [&str; 8] = [
-    "Scheduled",
-    "Pulling",
-    "Pulled",
-    "Created",
-    "Started",
-    "Killing",
-    "SuccessfulCreate",
-    "Completed",
-];
-
-/// Whether an event tells nothing that the objects do not show already.
+/// Whether an event tells nothing that the objects do not show already: pods come and go.
 fn is_routine(event: &Happening) -> bool {
-    event.type_ == "Normal" && ROUTINE.contains(&event.reason.as_str())
+    event.type_ == "Normal" && !event.object.starts_with("Tenant/")
 }
 
 /// Everything about one tenant.
@@ -372,7 +360,6 @@ mod tests {
     fn routine_events_are_only_shown_when_everything_is() {
         let mut report = full();
         report.events[0].type_ = "Normal".to_owned();
-        report.events[0].reason = "Killing".to_owned();
         assert!(!report.table(false, false).contains("Back-off"));
         assert!(report.table(true, false).contains("Back-off"));
     }
