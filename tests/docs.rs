@@ -1,5 +1,10 @@
 //! Holds the documents to the repository: paths that they name exist, links resolve, examples pass validation.
 
+#![expect(
+    clippy::expect_used,
+    reason = "helpers of tests, where a panic is the report"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
