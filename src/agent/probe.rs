@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How to reach the database, and where its files are.
 #[derive(Debug, Clone)]
 pub struct Probe {
-    socket: PathBuf,
+    lock_file: PathBuf,
     options: PgConnectOptions,
     volume: PathBuf,
 }
@@ -51,15 +51,20 @@ impl Probe {
             .statement_cache_capacity(0)
             .disable_statement_logging();
         Self {
-            socket: run_dir.join(format!(".s.PGSQL.{port}")),
+            lock_file: volume.join("pgdata/postmaster.pid"),
             options,
             volume: volume.to_owned(),
         }
     }
 
-    /// Whether the server listens at all: cheap enough to ask a hundred times a second.
-    pub fn socket_exists(&self) -> bool {
-        self.socket.exists()
+    /// Whether the server itself says, in its lock file and as `pg_ctl` reads it, that it accepts connections: cheap
+    /// enough to look at a hundred times a second, where each early connection would cost a process to refuse it.
+    pub fn says_ready(&self) -> bool {
+        std::fs::read_to_string(&self.lock_file).is_ok_and(|text| {
+            text.lines()
+                .nth(7)
+                .is_some_and(|line| line.trim() == "ready")
+        })
     }
 
     /// Whether a query is answered now.
@@ -75,27 +80,36 @@ impl Probe {
 
     /// Whether the database can be used now: there is room, and a query is answered.
     pub async fn readiness(&self) -> Readiness {
+        if let Some(full) = self.lack_of_room() {
+            return full;
+        }
+        match self.accepts().await {
+            Ok(()) => Readiness::ready(),
+            Err(error) => Readiness::not(
+                Reason::NotAccepting,
+                format!("PostgreSQL does not answer: {error}"),
+            ),
+        }
+    }
+
+    /// Why the database cannot be used for want of room, if it cannot.
+    pub fn lack_of_room(&self) -> Option<Readiness> {
         match self.space() {
-            Ok(space) if space.is_full() => Readiness::not(
+            Ok(space) if space.is_full() => Some(Readiness::not(
                 Reason::VolumeFull,
                 format!(
-                    "the data volume has {} of {} MiB free, and PostgreSQL needs {} MiB to go on safely: delete data or enlarge the volume",
+                    "the data volume has {} of {} MiB free, and PostgreSQL needs {} MiB to go on safely: \
+                     delete data or enlarge the volume",
                     mebibytes(space.free_bytes),
                     mebibytes(space.total_bytes),
                     mebibytes(space.reserve()),
                 ),
-            ),
-            Ok(_) => match self.accepts().await {
-                Ok(()) => Readiness::ready(),
-                Err(error) => Readiness::not(
-                    Reason::NotAccepting,
-                    format!("PostgreSQL does not answer: {error}"),
-                ),
-            },
-            Err(error) => Readiness::not(
+            )),
+            Ok(_) => None,
+            Err(error) => Some(Readiness::not(
                 Reason::NotAccepting,
                 format!("the data volume cannot be measured: {error}"),
-            ),
+            )),
         }
     }
 

@@ -17,7 +17,7 @@ use rustls::ServerConfig;
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
@@ -36,15 +36,39 @@ const MOST_CONNECTIONS: usize = 64;
 /// Pause after an accept that failed, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long PostgreSQL's last good answer holds. Its end is noticed at once all the same: the agent is its parent.
+const GOOD_FOR: Duration = Duration::from_secs(10);
+
 /// What the handlers share.
 #[derive(Clone)]
 pub struct Shared {
     /// Asks the database.
-    pub probe: Probe,
+    probe: Probe,
     /// What the supervisor knows.
-    pub readiness: watch::Receiver<Readiness>,
+    readiness: watch::Receiver<Readiness>,
     /// The certificate to serve with, replaced when the files change.
-    pub tls: Arc<ArcSwap<ServerConfig>>,
+    tls: Arc<ArcSwap<ServerConfig>>,
+    checked: Checked,
+}
+
+/// When PostgreSQL last gave a good answer.
+pub type Checked = Arc<Mutex<Option<Instant>>>;
+
+impl Shared {
+    /// What the supervisor shares with the handlers.
+    pub fn new(
+        probe: Probe,
+        readiness: watch::Receiver<Readiness>,
+        tls: Arc<ArcSwap<ServerConfig>>,
+        checked: Checked,
+    ) -> Self {
+        Self {
+            probe,
+            readiness,
+            tls,
+            checked,
+        }
+    }
 }
 
 /// Listens on all addresses, on those of IPv4 alone where the machine has no IPv6.
@@ -150,12 +174,21 @@ async fn readiness(shared: &Shared, deadline: Instant) -> Readiness {
     let settled = known.wait_for(|now| !now.reason.is_some_and(Reason::passes_by_itself));
     let _ = timeout_at(deadline, settled).await;
     let known = shared.readiness.borrow().clone();
-    // Once it ran, it is asked each time: it may have stopped answering or run out of room since.
-    if known.ready {
-        shared.probe.readiness().await
-    } else {
-        known
+    if !known.ready {
+        return known;
     }
+    // Once it ran it may have run out of room or stopped answering since. Probes come every second, and the second
+    // question costs PostgreSQL a process: a good answer to it holds for a while.
+    let mut checked = shared.checked.lock().await;
+    if let Some(full) = shared.probe.lack_of_room() {
+        return full;
+    }
+    if checked.is_some_and(|at| at.elapsed() < GOOD_FOR) {
+        return known;
+    }
+    let now = shared.probe.readiness().await;
+    *checked = now.ready.then(Instant::now);
+    now
 }
 
 #[derive(Debug, Serialize)]

@@ -21,11 +21,12 @@ use super::log::Log;
 use super::postmaster::Postmaster;
 use super::probe::Probe;
 use super::readiness::{Readiness, Reason};
+use super::server::Checked;
 use super::volume::{Volume, VolumeError};
 use super::{server, settings};
 
-/// How often a starting server is asked whether it answers.
-const READY_TICK: Duration = Duration::from_millis(10);
+/// How often a starting server is looked at.
+const READY_TICK: Duration = Duration::from_millis(5);
 /// How often the certificate files are looked at; kubelet renews them within a minute or two.
 const CERTIFICATE_TICK: Duration = Duration::from_secs(2);
 /// How long the rest of the server's log is read after its end.
@@ -55,6 +56,7 @@ struct Agent<'a> {
     tls: Arc<ArcSwap<ServerConfig>>,
     readiness: watch::Sender<Readiness>,
     probe: Probe,
+    checked: Checked,
     terminate: Signal,
     interrupt: Signal,
     children: Signal,
@@ -97,14 +99,11 @@ impl<'a> Agent<'a> {
         let listener = server::bind(args.agent_port)
             .await
             .with_context(|| format!("cannot listen on port {}", args.agent_port))?;
+        let checked = Checked::default();
         let mut tasks = JoinSet::new();
         tasks.spawn(server::serve(
             listener,
-            server::Shared {
-                probe: probe.clone(),
-                readiness: known,
-                tls: tls.clone(),
-            },
+            server::Shared::new(probe.clone(), known, tls.clone(), checked.clone()),
         ));
         let signals = || -> std::io::Result<_> {
             Ok((
@@ -120,6 +119,7 @@ impl<'a> Agent<'a> {
             tls,
             readiness,
             probe,
+            checked,
             terminate,
             interrupt,
             children,
@@ -156,8 +156,12 @@ impl<'a> Agent<'a> {
             .with_context(|| format!("cannot start {}", program.display()))?;
         self.readiness
             .send_replace(Readiness::not(Reason::Starting, "PostgreSQL is starting"));
-        self.tasks
-            .spawn(announce(self.probe.clone(), self.readiness.clone(), began));
+        self.tasks.spawn(announce(
+            self.probe.clone(),
+            self.readiness.clone(),
+            self.checked.clone(),
+            began,
+        ));
 
         let mut log = Log::default();
         let mut lines = Some(BufReader::new(stderr).lines());
@@ -231,12 +235,17 @@ impl<'a> Agent<'a> {
 }
 
 /// Says once that the server answers, the moment it does.
-async fn announce(probe: Probe, readiness: watch::Sender<Readiness>, began: Instant) {
+async fn announce(
+    probe: Probe,
+    readiness: watch::Sender<Readiness>,
+    checked: Checked,
+    began: Instant,
+) {
     let mut tick = interval(READY_TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        if !probe.socket_exists() {
+        if !probe.says_ready() {
             continue;
         }
         let now = probe.readiness().await;
@@ -245,7 +254,8 @@ async fn announce(probe: Probe, readiness: watch::Sender<Readiness>, began: Inst
         }
         let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(millis, ready = now.ready, "PostgreSQL answers");
-        // From here on every probe asks for itself; a shutdown that began meanwhile keeps its word.
+        *checked.lock().await = now.ready.then(tokio::time::Instant::now);
+        // From here on every probe looks for itself; a shutdown that began meanwhile keeps its word.
         readiness.send_if_modified(|known| {
             let starting = known.reason == Some(Reason::Starting);
             if starting {
