@@ -42,18 +42,21 @@ pub fn start_volumes(cluster: &Cluster, tools: &Tools) -> Result<()> {
     .map(drop)
 }
 
-/// Applies what must be there before the node's components start: their rights,
-/// the Gateway API's resources, the storage class.
+/// Applies what must be there before the node's components start: their rights, the
+/// Gateway API's and Cilium's resources, the storage class.
 pub fn apply_foundation(cluster: &Cluster, tools: &Tools) -> Result<()> {
     let sources = paths::cluster_sources();
-    run(kubectl(cluster, tools)?
-        .args(["apply", "--server-side", "--force-conflicts", "-f"])
-        .arg(sources.join("kubernetes/node-components.yaml"))
-        .arg("-f")
-        .arg(sources.join("volumes/storageclass.yaml"))
-        .arg("-f")
-        .arg(tools.assets("traefik", "crds")?))
-    .map(drop)
+    let mut apply = kubectl(cluster, tools)?;
+    apply.args(["apply", "--server-side", "--force-conflicts", "--recursive"]);
+    for file in [
+        sources.join("kubernetes/node-components.yaml"),
+        sources.join("volumes/storageclass.yaml"),
+        tools.assets("traefik", "crds")?,
+        tools.assets("cilium-agent", "crds")?,
+    ] {
+        apply.arg("-f").arg(file);
+    }
+    run(&mut apply).map(drop)
 }
 
 /// Applies CoreDNS.

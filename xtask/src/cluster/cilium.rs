@@ -9,7 +9,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::build::Tools;
-use super::control_plane::kubectl;
 use super::layout::{Cluster, write_if_changed};
 use super::network::POD_RANGE;
 use super::process::{Daemon, wait_ready};
@@ -116,15 +115,6 @@ pub fn wait(cluster: &Cluster, tools: &Tools) -> Result<()> {
         Duration::from_mins(1),
         || run(Command::new(&program).args(["status", "--brief", "--host", &socket])).is_ok(),
     )
-}
-
-/// Applies the resource definitions.
-pub fn define_resources(cluster: &Cluster, tools: &Tools) -> Result<()> {
-    let folder = tools.assets("cilium-agent", "crds")?;
-    run(kubectl(cluster, tools)?
-        .args(["apply", "--server-side", "--recursive", "-f"])
-        .arg(folder))
-    .map(drop)
 }
 
 fn prepare(cluster: &Cluster, tools: &Tools) -> Result<()> {

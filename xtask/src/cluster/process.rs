@@ -59,7 +59,7 @@ impl Daemon {
             if record.fingerprint == fingerprint {
                 return Ok(false);
             }
-            stop(cluster, &[self.name], Duration::from_secs(20))?;
+            stop(cluster, &[self.name], Duration::from_secs(5))?;
         }
         self.start(cluster, fingerprint)?;
         Ok(true)

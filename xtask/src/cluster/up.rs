@@ -29,8 +29,7 @@ pub fn up(cluster: &Cluster, ports: Ports, progress: &Progress) -> Result<()> {
             })?;
             control_plane::start_controllers(cluster, &tools)?;
             progress.step("resource definitions applied", || {
-                addons::apply_foundation(cluster, &tools)?;
-                cilium::define_resources(cluster, &tools)
+                addons::apply_foundation(cluster, &tools)
             })
         });
         let runtime = scope.spawn(|| -> Result<Vec<Loaded>> {
