@@ -37,7 +37,7 @@ pub fn markdown() -> String {
     for exit in Exit::ALL {
         let _ = writeln!(text, "| {} | {} |", exit.code(), exit.meaning());
     }
-    text
+    text.replace("\n\n\n", "\n\n")
 }
 
 /// The section of each subcommand that people see, depth first.

@@ -54,7 +54,7 @@ fn judge(definitions: &[(CustomResourceDefinition, CustomResourceDefinition)]) -
         .collect();
     Check::ok(
         NAME,
-        format!("{} as this granary knows them", names.join(" and ")),
+        format!("{} as this granary knows them", names.join(", ")),
     )
 }
 

@@ -48,7 +48,10 @@ pub async fn run(args: &StatusArgs, cluster: &Cluster, printer: Printer) -> Resu
     if printer.output() == Output::Name || !args.watch {
         return printer.show(&report(cluster, tenant).await);
     }
-    watch(cluster, tenant, printer).await
+    tokio::select! {
+        ended = watch(cluster, tenant, printer) => ended,
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    }
 }
 
 /// Asks for everything about the tenant.
@@ -93,13 +96,8 @@ async fn watch(cluster: &Cluster, tenant: Tenant, printer: Printer) -> Result<()
     let mut namespace = namespace_of(&tenant);
     let mut changes = changes(cluster, &name, namespace.as_deref());
     let mut shown = tenant;
-    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
-        let change = tokio::select! {
-            change = changes.next() => change,
-            _ = &mut interrupt => return Ok(()),
-        };
-        let mut next = change;
+        let mut next = changes.next().await;
         // Take what else has come meanwhile before asking for everything again.
         loop {
             match next {
