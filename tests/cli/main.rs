@@ -1,0 +1,14 @@
+//! The commands as people and scripts run them: the built program, its output and its exit codes.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test a panic is the report"
+)]
+
+mod fake;
+mod files;
+mod program;
+mod server;
+mod shell;
+mod support;
