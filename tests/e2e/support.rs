@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use granary::api::{Plan, Tenant};
-use kube::api::{Api, DeleteParams, ListParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::Status;
+use kube::runtime::conditions::is_deleted;
 use kube::runtime::wait::{Condition, await_condition};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
@@ -85,23 +86,13 @@ async fn remove(client: &Client, test: &str) {
     let tenants: Api<Tenant> = Api::all(client.clone());
     let plans: Api<Plan> = Api::all(client.clone());
     let marked = ListParams::default().labels(&format!("{LABEL}={test}"));
-    for tenant in tenants
-        .list(&marked)
-        .await
-        .map(|list| list.items)
-        .unwrap_or_default()
-    {
-        let name = tenant.metadata.name.unwrap_or_default();
-        let offboard = kube::api::Patch::Merge(json!({"spec": {"state": "Offboarded"}}));
-        let _patched = tenants
-            .patch(&name, &kube::api::PatchParams::default(), &offboard)
-            .await;
-        let _deleted = tenants.delete(&name, &DeleteParams::default()).await;
-        let uid = tenant.metadata.uid.unwrap_or_default();
-        let gone = kube::runtime::conditions::is_deleted(&uid);
-        let _waited =
-            tokio::time::timeout(DEADLINE, await_condition(tenants.clone(), &name, gone)).await;
-    }
+    let left = tenants.list(&marked).await;
+    let left = left.map(|list| list.items).unwrap_or_default();
+    futures::future::join_all(
+        left.into_iter()
+            .map(|tenant| remove_tenant(&tenants, tenant)),
+    )
+    .await;
     for plan in plans
         .list(&marked)
         .await
@@ -115,6 +106,19 @@ async fn remove(client: &Client, test: &str) {
             )
             .await;
     }
+}
+
+/// Takes a tenant away as `granary offboard` does, and waits until it is gone.
+async fn remove_tenant(tenants: &Api<Tenant>, tenant: Tenant) {
+    let name = tenant.metadata.name.unwrap_or_default();
+    let offboard = Patch::Merge(json!({"spec": {"state": "Offboarded"}}));
+    let _patched = tenants
+        .patch(&name, &PatchParams::default(), &offboard)
+        .await;
+    let _deleted = tenants.delete(&name, &DeleteParams::default()).await;
+    let uid = tenant.metadata.uid.unwrap_or_default();
+    let gone = await_condition(tenants.clone(), &name, is_deleted(&uid));
+    let _waited = tokio::time::timeout(DEADLINE, gone).await;
 }
 
 /// Waits until `condition` holds for the object `name`.
