@@ -1,5 +1,10 @@
 //! Modules depend on each other in one direction only.
 
+#![expect(
+    clippy::expect_used,
+    reason = "a test that cannot read its sources has to fail"
+)]
+
 use std::{
     collections::BTreeSet,
     fs,

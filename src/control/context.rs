@@ -2,16 +2,17 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client, runtime::events::Recorder, runtime::reflector::Store};
+use kube::{Api, Client, ResourceExt, runtime::events::Recorder, runtime::reflector::Store};
 
 use super::{
     execute::ExecuteError, memory::Memory, observations::Observations, observe::Gateway,
     probe::Probes, writer::Writer,
 };
 use crate::{
-    api::{Plan, SiloSettings},
-    pki::{Authority, Lifetimes},
+    api::{Plan, SiloName, SiloSettings, Tenant},
+    pki::{Authority, Lifetimes, rollover},
     resources::{certificates, labels::CA},
     telemetry::Metrics,
 };
@@ -64,5 +65,25 @@ impl Context {
             .and_then(|secret| secret.data)
             .map(|data| certificates::authorities(&data))
             .unwrap_or_default())
+    }
+
+    /// Makes sure that the silo's agent can be asked, also by a process that did not issue its certificates.
+    pub async fn meet_agent(&self, tenant: &Tenant) {
+        let uid = tenant.uid().unwrap_or_default();
+        if self.probes.trusts(&uid) {
+            return;
+        }
+        let namespace = SiloName::new(&tenant.name_any(), &uid);
+        let authorities = match self.authorities(namespace.as_str()).await {
+            Ok(authorities) => authorities,
+            Err(error) => return tracing::warn!(%error, "the silo's agent cannot be asked"),
+        };
+        if let Some(index) = rollover::signer(&authorities, Timestamp::now(), &self.lifetimes) {
+            let bundle: String = authorities
+                .iter()
+                .map(|authority| authority.certificate_pem.as_str())
+                .collect();
+            self.probes.trust(&uid, &authorities[index], &bundle);
+        }
     }
 }

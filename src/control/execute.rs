@@ -246,7 +246,9 @@ impl Run<'_> {
                 .into_iter()
                 .collect::<Result<Vec<()>, _>>()?;
         }
-        self.context.probes.trust(&self.uid, &issued);
+        self.context
+            .probes
+            .trust(&self.uid, issued.signer(), &issued.bundle_pem);
         Ok((issued.renew_at, count))
     }
 

@@ -116,6 +116,14 @@ pub async fn observe(context: &Context, tenant: Arc<Tenant>) -> Result<Observed,
         let address = observed.pods("database").find_map(|pod| pod.ip.clone());
         let ready = observed.pods("database").any(|pod| pod.ready);
         if let Some(address) = address {
+            let is_known = observed
+                .tenant
+                .status
+                .as_ref()
+                .is_some_and(|status| status.database.is_some());
+            if !(ready && is_known) {
+                context.meet_agent(&observed.tenant).await;
+            }
             observed.database = context.probes.database(&uid, &address, ready).await;
         }
     }

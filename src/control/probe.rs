@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::https::{self, Target};
 use crate::{
     api::Tenant,
-    pki::{self, Issued},
+    pki::{self, Authority},
 };
 
 /// Longest wait for an answer.
@@ -156,19 +156,19 @@ impl Probes {
         lock(&self.trust).contains_key(uid)
     }
 
-    /// Learns how to reach a silo's agent from certificates that were just issued.
-    pub fn trust(&self, uid: &str, issued: &Issued) {
-        match pki::operator_client(issued.signer(), Timestamp::now()) {
-            Ok(leaf) => {
+    /// Learns how to reach a silo's agent: as a client that `authority` vouches for, trusting `bundle_pem`.
+    pub fn trust(&self, uid: &str, authority: &Authority, bundle_pem: &str) {
+        let tls = pki::operator_client(authority, Timestamp::now())
+            .map_err(Box::from)
+            .and_then(|leaf| {
                 let identity = Some((leaf.certificate_pem.as_str(), leaf.key_pem()));
-                match https::client_config(issued.bundle_pem.as_bytes(), identity) {
-                    Ok(tls) => {
-                        lock(&self.trust).insert(uid.to_owned(), tls);
-                    }
-                    Err(error) => tracing::warn!(%error, "cannot set up TLS towards the agent"),
-                }
+                https::client_config(bundle_pem.as_bytes(), identity)
+            });
+        match tls {
+            Ok(tls) => {
+                lock(&self.trust).insert(uid.to_owned(), tls);
             }
-            Err(error) => tracing::warn!(%error, "cannot issue a certificate towards the agent"),
+            Err(error) => tracing::warn!(%error, "cannot set up TLS towards the agent"),
         }
     }
 

@@ -184,8 +184,21 @@ fn silo_settings(settings: &OperatorSettings, gateway_namespace: String) -> Silo
 
 fn gateway_access(settings: &OperatorSettings) -> anyhow::Result<GatewayAccess> {
     let file = settings.gateway_ca_file.display();
-    let roots = std::fs::read(&settings.gateway_ca_file)
-        .with_context(|| format!("cannot read {file}, which the gateway's certificate is checked against; set --gateway-ca-file"))?;
+    let roots = match std::fs::read(&settings.gateway_ca_file) {
+        Ok(roots) => roots,
+        // An image without public authorities still runs; what then fails is said where it is looked at.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            tracing::warn!(
+                "{file} does not exist, so no page can be checked; set the chart's gateway.caBundle"
+            );
+            Vec::new()
+        }
+        Err(error) => {
+            return Err(error).with_context(|| {
+                format!("cannot read {file}, which the gateway's certificate is checked against")
+            });
+        }
+    };
     let tls = https::client_config(&roots, None)
         .map_err(|error| anyhow::anyhow!("{file} holds no usable certificates: {error}"))?;
     Ok(GatewayAccess {

@@ -1,4 +1,4 @@
-//! Figures of the operator, in the OpenMetrics text format. Every label has few, fixed values.
+//! Figures of the operator, in the `OpenMetrics` text format. Every label has few, fixed values.
 
 use std::{sync::Arc, time::Duration};
 

@@ -17,7 +17,7 @@ use super::watch::{Seen, Step};
 use crate::cluster::Cluster;
 
 /// Longest time that one tenant may take.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// How much to measure.
 #[derive(Debug, Args)]
