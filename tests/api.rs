@@ -1,5 +1,12 @@
 //! The chart's copies of what the Rust types say.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
 use std::path::Path;
 
 /// Set to `1`, this variable makes the tests write the files they would compare.

@@ -4,6 +4,15 @@
 //! Needs root and the database image's files: `cargo xtask test` prepares them, or by hand
 //! `GRANARY_POSTGRES_ROOTFS=… cargo test --test agent -- --ignored`.
 
+#![allow(
+    clippy::expect_used,
+    clippy::needless_pass_by_value,
+    clippy::panic,
+    clippy::unused_self,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
 mod client;
 mod pki;
 mod pod;

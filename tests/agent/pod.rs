@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use super::pki::{self, Authority};
 
 /// Longest wait for anything, on a machine that is busy with other tests.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What kubelet and the container runtime set up, then the program given as arguments.
 const CONTAINER: &str = r#"

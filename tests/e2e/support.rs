@@ -23,7 +23,7 @@ pub const PLANE: &str = "granary-system";
 const LABEL: &str = "granary.dev/test";
 
 /// Longest wait for anything.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A client for the cluster that `KUBECONFIG` names.
 pub async fn client() -> Client {

@@ -1,5 +1,10 @@
 //! The pure steps on fixtures: observed silos in, plans and conditions out.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "literals read better without a borrow"
+)]
+
 mod assess;
 mod plan;
 
@@ -96,8 +101,8 @@ impl Scene {
     /// Everything of the silo as it is right after it was applied, running `image`.
     fn built_with(mut self, image: &str) -> Self {
         let lifetimes = Lifetimes {
-            leaf: std::time::Duration::from_secs(7 * 86_400),
-            ca: std::time::Duration::from_secs(365 * 86_400),
+            leaf: std::time::Duration::from_hours(7 * 24),
+            ca: std::time::Duration::from_hours(365 * 24),
         };
         let issued = pki::establish(
             "acme",

@@ -1,9 +1,10 @@
 //! The app against a real PostgreSQL, reached as in a silo: TLS 1.3, client certificates, no passwords.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
+
+#![allow(
     clippy::expect_used,
-    reason = "a failed step of a test should stop it"
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
 )]
 
 mod app;
