@@ -372,11 +372,8 @@ fn route(valid: &ValidTenant, observed: &Observed) -> Verdict {
 }
 
 fn stopped(valid: &ValidTenant, observed: &Observed) -> (&'static str, String) {
-    let running = observed
-        .pods("app")
-        .chain(observed.pods("database"))
-        .count();
-    let rest = if running == 0 {
+    let left = observed.pods_left();
+    let rest = if left == 0 {
         "no pod runs"
     } else {
         "pods are stopping"
@@ -390,7 +387,7 @@ fn stopped(valid: &ValidTenant, observed: &Observed) -> (&'static str, String) {
             ),
         ),
         _ => (
-            "Suspended",
+            if left == 0 { "Suspended" } else { "Suspending" },
             format!(
                 "{rest}, the volume is kept; `granary resume {}` brings it back",
                 valid.name

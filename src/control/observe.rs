@@ -78,6 +78,17 @@ impl Observed {
             })
     }
 
+    /// How many pods of database and app there are, those on their way out included.
+    #[must_use]
+    pub fn pods_left(&self) -> usize {
+        self.objects
+            .values()
+            .filter(|seen| {
+                matches!(&seen.facts, Facts::Pod(pod) if matches!(pod.component.as_str(), "app" | "database"))
+            })
+            .count()
+    }
+
     /// Whether the silo's namespace is there.
     #[must_use]
     pub fn has_namespace(&self) -> bool {

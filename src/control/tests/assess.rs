@@ -144,6 +144,18 @@ fn a_silo_that_was_ready_and_is_not_is_degraded() {
 }
 
 #[test]
+fn a_tenant_is_suspended_when_no_pod_is_left() {
+    let suspended = tenant(json!({"plan": "small", "state": "Suspended"}));
+    let mut scene = Scene::of(suspended).pod("database", false, json!({}));
+    for pod in scene.observed.objects.values_mut() {
+        pod.terminating = true;
+    }
+    let (_, reason, message) = condition(&status(&scene), ConditionType::Ready);
+    assert_eq!(reason, "Suspending");
+    assert!(message.contains("pods are stopping"), "{message}");
+}
+
+#[test]
 fn a_suspended_tenant_names_the_way_back() {
     let scene = Scene::of(tenant(json!({"plan": "small", "state": "Suspended"})));
     let status = status(&scene);
