@@ -1,4 +1,13 @@
-//! Tests against a real cluster in which Granary's chart is installed. `KUBECONFIG` says which.
+//! Tests against a real cluster in which Granary's chart is installed.
+//!
+//! | variable              | what it says                                                                   |
+//! |-----------------------|--------------------------------------------------------------------------------|
+//! | `KUBECONFIG`          | which cluster                                                                  |
+//! | `GRANARY_BIN`         | the command line's program                                                     |
+//! | `GRANARY_GATEWAY`     | `host:port` of the gateway's HTTPS listener (127.0.0.1:8443)                    |
+//! | `GRANARY_GATEWAY_HTTP`| `host:port` of the gateway's HTTP listener (127.0.0.1:8080)                     |
+//! | `GRANARY_CA`          | file with the authority of the gateway's certificate                           |
+//! | `GRANARY_AUDIT_LOG`   | the API server's audit log, if it is not beside the kubeconfig                 |
 
 #![allow(
     clippy::expect_used,
@@ -8,8 +17,21 @@
 )]
 
 mod admission;
+mod audit;
+mod certificates;
 mod chart;
 mod cli;
+mod database;
+mod drift;
+mod economy;
+mod faults;
+mod isolation;
+mod lifecycle;
+mod plane;
+mod releases;
+mod silo;
 #[path = "../specs/mod.rs"]
 mod specs;
 mod support;
+mod suspension;
+mod web;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use granary::api::{Plan, Tenant};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::Status;
 use kube::runtime::conditions::is_deleted;
@@ -23,7 +24,10 @@ pub const PLANE: &str = "granary-system";
 const LABEL: &str = "granary.dev/test";
 
 /// Longest wait for anything.
-const DEADLINE: Duration = Duration::from_mins(1);
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// Pause between two looks at something that cannot be watched.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A client for the cluster that `KUBECONFIG` names.
 pub async fn client() -> Client {
@@ -93,6 +97,7 @@ async fn remove(client: &Client, test: &str) {
             .map(|tenant| remove_tenant(&tenants, tenant)),
     )
     .await;
+    remove_namespaces(client, &marked).await;
     for plan in plans
         .list(&marked)
         .await
@@ -105,6 +110,16 @@ async fn remove(client: &Client, test: &str) {
                 &DeleteParams::default(),
             )
             .await;
+    }
+}
+
+/// What a test put into a namespace of its own goes with it.
+async fn remove_namespaces(client: &Client, marked: &ListParams) {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let left = namespaces.list(marked).await;
+    for namespace in left.map(|list| list.items).unwrap_or_default() {
+        let name = namespace.metadata.name.unwrap_or_default();
+        let _deleted = namespaces.delete(&name, &DeleteParams::default()).await;
     }
 }
 
@@ -135,6 +150,19 @@ where
     waited
         .unwrap_or_else(|_| panic!("{name}: {what}: not after {DEADLINE:?}"))
         .expect("the watch works")
+}
+
+/// Asks again and again until it holds.
+pub async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+    let asking = async {
+        while !holds().await {
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    assert!(
+        tokio::time::timeout(DEADLINE, asking).await.is_ok(),
+        "{what}: not after {DEADLINE:?}"
+    );
 }
 
 /// One request; the refusal is what the API server said.
