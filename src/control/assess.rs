@@ -69,7 +69,7 @@ pub fn assess(valid: &ValidTenant, observed: &Observed, executed: &Executed) -> 
     ];
     if valid.state == TenantState::Active {
         verdicts.extend([
-            (ConditionType::DatabaseReady, database(observed)),
+            (ConditionType::DatabaseReady, database(valid, observed)),
             (ConditionType::MigrationReady, migration(valid, observed)),
             (ConditionType::AppReady, app(valid, observed)),
             (ConditionType::RouteReady, route(valid, observed)),
@@ -203,14 +203,14 @@ fn certificates(observed: &Observed, executed: &Executed) -> Verdict {
     )
 }
 
-fn database(observed: &Observed) -> Verdict {
+fn database(valid: &ValidTenant, observed: &Observed) -> Verdict {
     let report = observed.database.as_ref().filter(|report| !report.ready);
     let mut pods = observed.pods("database");
     let Some(pod) = pods.next() else {
         let bound = observed
             .objects
             .values()
-            .any(|seen| seen.facts == Facts::Claim { bound: true });
+            .any(|seen| matches!(seen.facts, Facts::Claim { bound: true, .. }));
         return if bound {
             Verdict::fails("Starting", "the database's pod is not there yet")
         } else {
@@ -221,7 +221,16 @@ fn database(observed: &Observed) -> Verdict {
         };
     };
     if pod.ready {
-        return Verdict::holds("AcceptingConnections", "PostgreSQL accepts connections");
+        let kept = plan::kept_volume(valid, observed).map_or_else(String::new, |kept| {
+            format!(
+                "; its volume keeps {kept} where plan {} has {}, since volumes never shrink",
+                valid.plan, valid.database.storage
+            )
+        });
+        return Verdict::holds(
+            "AcceptingConnections",
+            format!("PostgreSQL accepts connections{kept}"),
+        );
     }
     if let Some((reason, message)) = &pod.trouble {
         return Verdict::fails(
@@ -333,16 +342,17 @@ fn route(valid: &ValidTenant, observed: &Observed) -> Verdict {
             "the cluster does not serve Gateway API v1; install its CRDs",
         );
     }
-    if observed.page == Page::Answers {
-        return Verdict::holds(
-            "PageAnswers",
-            format!("{} answers through the gateway", valid.url),
-        );
-    }
+    // First: a controller goes on serving what it had for a moment.
     if observed.gateway == Gateway::Missing {
         return Verdict::fails(
             "GatewayMissing",
             "the gateway that routes hang on does not exist; see `granary doctor`",
+        );
+    }
+    if observed.page == Page::Answers {
+        return Verdict::holds(
+            "PageAnswers",
+            format!("{} answers through the gateway", valid.url),
         );
     }
     let facts = observed

@@ -123,7 +123,11 @@ pub async fn observe(context: &Context, tenant: Arc<Tenant>) -> Result<Observed,
     }
     if observed.tenant.spec.state == TenantState::Active {
         let serving = observed.pods("app").any(|pod| pod.ready);
-        observed.page = context.probes.page(&observed.tenant, serving).await;
+        let same_gateway = observed.gateway == Gateway::Programmed;
+        observed.page = context
+            .probes
+            .page(&observed.tenant, serving, same_gateway)
+            .await;
         let address = observed.pods("database").find_map(|pod| pod.ip.clone());
         let ready = observed.pods("database").any(|pod| pod.ready);
         if let Some(address) = address {

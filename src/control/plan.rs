@@ -2,7 +2,7 @@
 //!
 //! A plan lists only what differs. An empty plan makes no call.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use jiff::Timestamp;
 
@@ -14,7 +14,7 @@ use super::{
     seen::{Facts, Outcome, Seen},
 };
 use crate::{
-    api::{FINALIZER, SiloSettings, ValidTenant},
+    api::{FINALIZER, SiloSettings, ValidTenant, quantity::Bytes},
     resources::{self, Manifest, Stage},
 };
 
@@ -150,6 +150,7 @@ pub fn build(tenant: &ValidTenant, settings: &SiloSettings, observed: &Observed)
         certificates: certificates_due(tenant, observed),
         ..Build::default()
     };
+    let tenant = &with_volume_kept(tenant, observed);
     let serving = serving_image(tenant, observed);
     let mut wanted: Vec<ObjectKey> = certificate_keys(tenant).collect();
     for (stage, manifest) in resources::silo(tenant, settings, &serving) {
@@ -162,13 +163,19 @@ pub fn build(tenant: &ValidTenant, settings: &SiloSettings, observed: &Observed)
             name: manifest.name.clone(),
         };
         let live = observed.objects.get(&key);
-        wanted.push(key);
+        wanted.push(key.clone());
         if observed.unavailable.contains(&kind) {
             continue;
         }
         match live {
             None if stage == Stage::Namespace => build.namespace = Some(manifest),
             Some(seen) if seen.terminating || is_in_place(seen, &manifest) => {}
+            // A Job's template never changes. One that is done has nothing to become; another is made anew.
+            Some(seen) if kind == Kind::Job => {
+                if !is_done(seen) {
+                    build.prune.push(deletion((&key, seen)));
+                }
+            }
             live => {
                 let replaces = live
                     .filter(|seen| seen.foreign)
@@ -181,18 +188,52 @@ pub fn build(tenant: &ValidTenant, settings: &SiloSettings, observed: &Observed)
             }
         }
     }
-    build.prune = observed
+    let unwanted = observed
         .objects
         .iter()
         .filter(|(key, seen)| key.kind.is_pruned() && !seen.terminating && !wanted.contains(key))
         .filter(|(key, _)| key.namespace == tenant.namespace.as_str())
-        .map(deletion)
-        .collect();
+        .map(deletion);
+    build.prune.extend(unwanted);
     Plan::Build(Box::new(build))
 }
 
 fn is_in_place(seen: &Seen, manifest: &Manifest) -> bool {
     !seen.foreign && seen.digest == ownership::of_desired(&manifest.body)
+}
+
+fn is_done(seen: &Seen) -> bool {
+    matches!(
+        seen.facts,
+        Facts::Migration {
+            outcome: Outcome::Succeeded,
+            ..
+        }
+    )
+}
+
+/// The size that the volume has and keeps, where the plan wants less: a volume never shrinks.
+#[must_use]
+pub fn kept_volume(tenant: &ValidTenant, observed: &Observed) -> Option<Bytes> {
+    observed
+        .objects
+        .values()
+        .find_map(|seen| match seen.facts {
+            Facts::Claim { storage, .. } => storage,
+            _ => None,
+        })
+        .filter(|storage| *storage > tenant.database.storage)
+}
+
+fn with_volume_kept<'a>(tenant: &'a ValidTenant, observed: &Observed) -> Cow<'a, ValidTenant> {
+    match kept_volume(tenant, observed) {
+        Some(storage) => {
+            let mut tenant = tenant.clone();
+            tenant.database.storage = storage;
+            Cow::Owned(tenant)
+        }
+        None => Cow::Borrowed(tenant),
+    }
 }
 
 fn deletion((key, seen): (&ObjectKey, &Seen)) -> Deletion {

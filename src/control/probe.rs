@@ -23,6 +23,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a good answer counts before it is asked for again.
 pub const FRESH_FOR: Duration = Duration::from_mins(1);
 
+/// How long a certificate towards an agent is used; it is valid for an hour.
+const TRUST_FOR: Duration = Duration::from_mins(45);
+
 /// Port of the database's agent.
 const AGENT_PORT: u16 = 8443;
 
@@ -72,7 +75,7 @@ pub struct Probes {
     pages: Mutex<HashMap<String, (Page, Instant)>>,
     databases: Mutex<HashMap<String, (AgentReport, Instant)>>,
     /// TLS towards each silo's agent, under a certificate that lives only in this process.
-    trust: Mutex<HashMap<String, Arc<ClientConfig>>>,
+    trust: Mutex<HashMap<String, (Arc<ClientConfig>, Instant)>>,
 }
 
 impl Probes {
@@ -87,11 +90,14 @@ impl Probes {
         }
     }
 
-    /// Whether the page answers. A good answer counts for [`FRESH_FOR`]; without a ready pod there is nothing to ask.
-    pub async fn page(&self, tenant: &Tenant, serving: bool) -> Page {
+    /// Whether the page answers. A good answer counts for [`FRESH_FOR`] unless the gateway is not what it was then;
+    /// without a ready pod there is nothing to ask.
+    pub async fn page(&self, tenant: &Tenant, serving: bool, same_gateway: bool) -> Page {
         let uid = tenant.uid().unwrap_or_default();
-        if !serving {
+        if !serving || !same_gateway {
             lock(&self.pages).remove(&uid);
+        }
+        if !serving {
             return Page::NotTried;
         }
         if let Some((Page::Answers, at)) = lock(&self.pages).get(&uid)
@@ -137,7 +143,7 @@ impl Probes {
         {
             return Some(report.clone());
         }
-        let tls = lock(&self.trust).get(uid).cloned()?;
+        let (tls, _) = lock(&self.trust).get(uid).cloned()?;
         let target = Target {
             address: format!("{ip}:{AGENT_PORT}"),
             server_name: "database".to_owned(),
@@ -153,7 +159,9 @@ impl Probes {
     /// Whether the agent of this silo can be asked.
     #[must_use]
     pub fn trusts(&self, uid: &str) -> bool {
-        lock(&self.trust).contains_key(uid)
+        lock(&self.trust)
+            .get(uid)
+            .is_some_and(|(_, since)| since.elapsed() < TRUST_FOR)
     }
 
     /// Learns how to reach a silo's agent: as a client that `authority` vouches for, trusting `bundle_pem`.
@@ -166,7 +174,7 @@ impl Probes {
             });
         match tls {
             Ok(tls) => {
-                lock(&self.trust).insert(uid.to_owned(), tls);
+                lock(&self.trust).insert(uid.to_owned(), (tls, Instant::now()));
             }
             Err(error) => tracing::warn!(%error, "cannot set up TLS towards the agent"),
         }

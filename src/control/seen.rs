@@ -8,6 +8,7 @@ use kube::{ResourceExt, core::DynamicObject};
 use serde_json::Value;
 
 use super::{kind::Kind, ownership};
+use crate::api::quantity::Bytes;
 use crate::resources::{
     certificates::{ANNOTATION_CONTENT, ANNOTATION_RENEW_AT, content},
     labels::{LABEL_NAME, LABEL_RELEASE},
@@ -39,6 +40,8 @@ pub enum Facts {
     Claim {
         /// Whether a volume is bound to it.
         bound: bool,
+        /// How much it asks for.
+        storage: Option<Bytes>,
     },
     /// The app's Deployment.
     Deployment {
@@ -143,6 +146,7 @@ fn facts(kind: Kind, object: &DynamicObject) -> Facts {
     match kind {
         Kind::PersistentVolumeClaim => Facts::Claim {
             bound: text(data, "/status/phase") == Some("Bound"),
+            storage: text(data, "/spec/resources/requests/storage").and_then(Bytes::parse),
         },
         Kind::Deployment => Facts::Deployment {
             image: text(data, "/spec/template/spec/containers/0/image")

@@ -7,6 +7,7 @@ use kube::api::{Api, DeleteParams, ListParams};
 use kube::core::Status;
 use serde_json::{Value, json};
 
+use crate::plane::shared;
 use crate::specs::{self, with};
 use crate::support::{
     PLANE, apply, cleaning_up, client, collection, leftovers, marked, named, request, unique,
@@ -47,6 +48,7 @@ async fn good_specs_are_taken() {
 
 #[tokio::test]
 async fn bad_specs_are_refused_and_nothing_is_written() {
+    let _plane = shared().await;
     let client = client().await;
     let test = unique("bad");
     cleaning_up(&client, &test, async {
@@ -73,6 +75,7 @@ async fn bad_specs_are_refused_and_nothing_is_written() {
 
 #[tokio::test]
 async fn bad_changes_are_refused_and_good_ones_taken() {
+    let _plane = shared().await;
     let client = client().await;
     let test = unique("change");
     cleaning_up(&client, &test, async {
@@ -134,6 +137,7 @@ async fn unknown_fields_are_refused_or_dropped_with_a_warning() {
 
 #[tokio::test]
 async fn the_plan_must_exist_and_stays_while_it_is_used() {
+    let _plane = shared().await;
     let client = client().await;
     let test = unique("plan");
     cleaning_up(&client, &test, async {
@@ -259,6 +263,7 @@ async fn domains_under_the_base_domain_are_refused() {
 
 #[tokio::test]
 async fn an_active_protected_tenant_is_not_deleted() {
+    let _plane = shared().await;
     let client = client().await;
     let test = unique("protected");
     cleaning_up(&client, &test, async {

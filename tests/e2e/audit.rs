@@ -18,8 +18,6 @@ pub struct Call {
     pub uri: String,
     /// The resource, with the subresource if there is one.
     pub resource: String,
-    pub namespace: String,
-    pub name: String,
     /// The pod that called, as its token says.
     pub pod: String,
     pub code: i64,
@@ -103,8 +101,6 @@ fn call(event: &Value) -> Call {
         verb: text("/verb"),
         uri: text("/requestURI"),
         resource,
-        namespace: text("/objectRef/namespace"),
-        name: text("/objectRef/name"),
         pod: text("/user/extra/authentication.kubernetes.io~1pod-name/0"),
         code: event["responseStatus"]["code"].as_i64().unwrap_or_default(),
     }

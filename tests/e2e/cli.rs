@@ -12,6 +12,7 @@ use kube::config::{AuthInfo, Kubeconfig, NamedAuthInfo};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
+use crate::plane::{self, InUse};
 use crate::support::{client, unique};
 
 /// How long anything may take here, in the form of the command line.
@@ -61,11 +62,14 @@ fn json(args: &[&str]) -> Value {
 }
 
 /// A tenant's name, and its end when the test ends, however that is.
-struct Tenant(String);
+struct Tenant(
+    String,
+    #[expect(dead_code, reason = "held, not read")] InUse,
+);
 
 impl Tenant {
     fn new() -> Self {
-        Self(unique("cli"))
+        Self(unique("cli"), plane::shared_blocking())
     }
 
     fn onboard(&self) -> Value {
@@ -216,6 +220,7 @@ fn a_wait_that_ends_too_early_says_what_is_missing() {
 
 #[test]
 fn the_doctor_finds_a_working_installation_well() {
+    let _plane = plane::shared_blocking();
     let report = json(&["doctor", "--probe"]);
     let checks = report["checks"].as_array().expect("checks");
     assert_eq!(checks.len(), 9);

@@ -16,9 +16,17 @@ const OPERATOR: &str = "granary-operator";
 
 static PLANE_IN_USE: RwLock<()> = RwLock::const_new(());
 
+/// Keeps others from disturbing the plane.
+pub type InUse = RwLockReadGuard<'static, ()>;
+
 /// For tests that need the operator and the gateway to work.
-pub async fn shared() -> RwLockReadGuard<'static, ()> {
+pub async fn shared() -> InUse {
     PLANE_IN_USE.read().await
+}
+
+/// The same for tests without a runtime.
+pub fn shared_blocking() -> InUse {
+    PLANE_IN_USE.blocking_read()
 }
 
 /// For tests that stop or break the operator or the gateway.

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use granary::api::{
     Condition, ConditionStatus, ConditionType, LABEL_TENANT_UID, Phase, SiloName, Tenant,
 };
+use granary::control::https::{self, Target};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{PersistentVolume, Pod, Secret};
 use kube::api::{
@@ -22,6 +24,9 @@ use tokio::task::JoinHandle;
 use crate::specs::with;
 use crate::support::{self, eventually, marked, request, unique, wait_for};
 use crate::web;
+
+/// Longest wait for an agent's answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Every kind of which a silo has objects: group, version, kind.
 pub const KINDS: [(&str, &str, &str); 18] = [
@@ -294,6 +299,23 @@ impl Silo {
             .expect("exec works");
         let status = process.take_status().expect("a status").await;
         status.and_then(|status| status.status).as_deref() == Some("Success")
+    }
+
+    /// What the database's agent answers to somebody without a certificate.
+    pub async fn agent_says(&self, path: &'static str) -> String {
+        let forward = self.forward("database-0", 8443).await;
+        let bundle = self.secret("app-tls").await.remove("ca.crt");
+        let tls =
+            https::client_config(bundle.expect("a bundle").as_bytes(), None).expect("a bundle");
+        let target = Target {
+            address: forward.address.to_string(),
+            server_name: "database".to_owned(),
+            host: "database".to_owned(),
+            path,
+        };
+        let answer = https::get(tls, &target, PATIENCE).await;
+        let (_, body) = answer.expect("the agent answers");
+        String::from_utf8_lossy(&body).into_owned()
     }
 
     /// A way to a port of a pod that no network policy is asked about: the kubelet's.

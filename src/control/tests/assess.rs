@@ -164,3 +164,30 @@ fn a_suspended_tenant_names_the_way_back() {
     assert_eq!(reason, "Suspended");
     assert!(message.contains("granary resume acme"), "{message}");
 }
+
+#[test]
+fn a_volume_that_is_larger_than_the_plan_says_is_explained() {
+    let mut scene = served();
+    let claim = scene.manifest(Kind::PersistentVolumeClaim, "data-database-0");
+    scene.change(&claim, |body| {
+        body["metadata"]["resourceVersion"] = json!("10");
+        body["spec"]["resources"]["requests"]["storage"] = json!("2Gi");
+    });
+    let (holds, _, message) = condition(&status(&scene.look()), ConditionType::DatabaseReady);
+    assert_eq!(holds, ConditionStatus::True);
+    assert!(
+        message.contains("keeps 2Gi where plan small has 1Gi"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_gateway_that_is_missing_outranks_a_page_that_still_answers() {
+    let mut scene = served();
+    scene.observed.gateway = Gateway::Missing;
+    let (holds, reason, _) = condition(&status(&scene), ConditionType::RouteReady);
+    assert_eq!(
+        (holds, reason.as_str()),
+        (ConditionStatus::False, "GatewayMissing")
+    );
+}

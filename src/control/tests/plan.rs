@@ -211,3 +211,41 @@ fn an_object_with_our_label_in_another_namespace_is_left_alone() {
     }));
     assert!(build(&scene.look()).prune.is_empty());
 }
+
+#[test]
+fn a_migration_that_is_done_is_left_alone_and_another_is_made_anew() {
+    let edited = |outcome: &str| {
+        let mut scene = Scene::new().built();
+        let job = scene.manifest(Kind::Job, &format!("migrate-{}", scene.valid.release));
+        scene.change(&job, |body| {
+            body["metadata"]["resourceVersion"] = json!("8");
+            body["spec"]["backoffLimit"] = json!(1);
+            body["status"] = json!({"conditions": [{"type": outcome, "status": "True"}]});
+        });
+        build(&scene.look())
+    };
+    let done = edited("Complete");
+    assert!(is_empty(&done), "{done:?}");
+    let failed = edited("Failed");
+    assert_eq!(wanted(&failed), Vec::<String>::new());
+    assert_eq!(failed.prune.len(), 1);
+    assert_eq!(failed.prune[0].key.kind, Kind::Job);
+}
+
+#[test]
+fn a_volume_never_shrinks() {
+    let storage = |size: &str| {
+        let mut scene = Scene::new().built();
+        let claim = scene.manifest(Kind::PersistentVolumeClaim, "data-database-0");
+        scene.change(&claim, |body| {
+            body["metadata"]["resourceVersion"] = json!("8");
+            body["spec"]["resources"]["requests"]["storage"] = json!(size);
+        });
+        wanted(&build(&scene.look()))
+    };
+    assert_eq!(
+        storage("512Mi"),
+        ["Foundation PersistentVolumeClaim data-database-0"]
+    );
+    assert_eq!(storage("2Gi"), ["Namespace ResourceQuota silo"]);
+}
