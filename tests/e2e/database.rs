@@ -210,9 +210,9 @@ async fn the_app_changes_rows_and_nothing_else() {
             ("SELECT pg_read_file('/run/granary/tls/tls.key')".to_owned(), "permission denied"),
         ] {
             let forbidden = sqlx::AssertSqlSafe(forbidden);
-            let text = forbidden.0.clone();
-            let error = session.execute(forbidden).await.expect_err(&text).to_string();
-            assert!(error.contains(why), "{text}: {error}");
+            let said = forbidden.0.clone();
+            let error = session.execute(forbidden).await.expect_err(&said).to_string();
+            assert!(error.contains(why), "{said}: {error}");
         }
         session.execute(sqlx::AssertSqlSafe(format!("SELECT * FROM {table}"))).await.expect("rows");
 

@@ -235,14 +235,14 @@ async fn a_database_reaches_nothing_at_all() {
                 .and_then(|spec| spec.cluster_ip)
                 .expect("an address")
         );
-        let (from_itself, to_app, to_api) = tokio::join!(
-            silo.from_database(itself, "open"),
-            silo.from_database(&app, "closed"),
-            silo.from_database(&api, "closed"),
+        let (from_itself, to_app, to_server) = tokio::join!(
+            silo.database_finds(itself, "open"),
+            silo.database_finds(&app, "closed"),
+            silo.database_finds(&api, "closed"),
         );
         assert!(from_itself, "the probe itself does not work");
         assert!(to_app, "the database reaches its app");
-        assert!(to_api, "the database reaches the API server");
+        assert!(to_server, "the database reaches the API server");
     })
     .await;
 }

@@ -280,7 +280,7 @@ impl Silo {
     }
 
     /// Whether connections from the database's own container to `address` are as expected: `open` or `closed`.
-    pub async fn from_database(&self, address: &str, expected: &str) -> bool {
+    pub async fn database_finds(&self, address: &str, expected: &str) -> bool {
         let command = [
             "/usr/bin/granary",
             "probe",

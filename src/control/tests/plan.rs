@@ -247,5 +247,5 @@ fn a_volume_never_shrinks() {
         storage("512Mi"),
         ["Foundation PersistentVolumeClaim data-database-0"]
     );
-    assert_eq!(storage("2Gi"), ["Namespace ResourceQuota silo"]);
+    assert_eq!(storage("2Gi"), ["Isolation ResourceQuota silo"]);
 }
