@@ -1,10 +1,9 @@
 //! `cargo xtask test`: every test there is, in order, with the time each takes.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::cluster::{self, build};
@@ -18,8 +17,8 @@ use crate::target::{Choice, Target};
 /// Test programs that need a cluster with Granary in it: `tests/<name>.rs`.
 const CLUSTER_TESTS: [&str; 1] = ["e2e"];
 
-/// The version of `cargo-deny`.
-const CARGO_DENY: &str = "0.20.2";
+/// Crates that may not be linked: aws-lc-rs and rustls do what they do.
+const BANNED: [&str; 4] = ["ring", "openssl", "openssl-sys", "native-tls"];
 
 /// Which tests.
 #[derive(Debug, Args)]
@@ -77,7 +76,7 @@ pub fn run_all(options: &Options) -> Result<()> {
         run_visibly(cargo().args(["test", "--quiet", "--workspace"]))
     });
     suites.run_with("database agent with a real PostgreSQL", images::test_agent);
-    suites.run("dependencies", check_dependencies);
+    suites.run_with("dependencies", check_dependencies);
     suites.run_with("chart", lint_chart);
     if options.fast {
         suites.skip("cluster tests", "--fast");
@@ -201,36 +200,38 @@ fn cluster_tests(target: &Target, name: &str) -> Result<()> {
     run_visibly(&mut command)
 }
 
-/// Licences, sources, and that no second TLS or cryptography library is linked.
-fn check_dependencies() -> Result<()> {
+/// That no second cryptography or TLS library is linked; and what `deny.toml` says about
+/// licences and sources, if `cargo-deny` is installed (building it takes minutes).
+fn check_dependencies(progress: &Progress) -> Result<()> {
+    for banned in BANNED {
+        // A crate that is nowhere in the lock file is an error to cargo, and right here.
+        let tree = run(cargo().args([
+            "tree",
+            "--quiet",
+            "--workspace",
+            "--all-features",
+            "--invert",
+            banned,
+        ]));
+        if let Some(tree) = tree.ok().filter(|tree| !tree.trim().is_empty()) {
+            bail!("{banned} must not be linked, but is:\n{tree}");
+        }
+    }
+    let cached = paths::cache()?.join("cargo-deny/bin/cargo-deny");
+    let program = if cached.exists() {
+        cached
+    } else {
+        "cargo-deny".into()
+    };
+    if program.is_relative() && !exists("cargo-deny") {
+        progress.line("licences and sources of dependencies are not checked: for that, cargo install --locked cargo-deny");
+        return Ok(());
+    }
     run_visibly(
-        Command::new(cargo_deny()?)
+        Command::new(program)
             .current_dir(paths::repository())
             .args(["--all-features", "check", "bans", "licenses", "sources"]),
     )
-}
-
-/// `cargo-deny`, installed into the cache if the machine has none.
-fn cargo_deny() -> Result<PathBuf> {
-    if exists("cargo-deny") {
-        return Ok("cargo-deny".into());
-    }
-    let root = paths::cache()?.join("cargo-deny");
-    let program = root.join("bin/cargo-deny");
-    if !program.exists() {
-        let root = root.to_str().context("the cache's path is no text")?;
-        run_visibly(cargo().args([
-            "install",
-            "--quiet",
-            "--locked",
-            "--version",
-            CARGO_DENY,
-            "--root",
-            root,
-            "cargo-deny",
-        ]))?;
-    }
-    Ok(program)
 }
 
 /// What Helm finds wrong with the chart, with the values it needs at least.

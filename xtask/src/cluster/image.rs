@@ -208,8 +208,26 @@ fn scratch_image(name: &str, files: &[(PathBuf, &str)]) -> Result<PathBuf> {
     )?;
     let unfinished = work.path().join("archive");
     run(&mut tar(&layout, &unfinished))?;
+    remove_older(&images, name)?;
     fs::rename(unfinished, &archive)?;
     Ok(archive)
+}
+
+/// Archives of an image's earlier content: nothing needs them once it is in containerd.
+fn remove_older(images: &Path, name: &str) -> Result<()> {
+    for entry in fs::read_dir(images)? {
+        let entry = entry?;
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let key = file
+            .strip_prefix(name)
+            .and_then(|rest| rest.strip_prefix('-')?.strip_suffix(".tar"));
+        if key
+            .is_some_and(|key| key.len() == 12 && key.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// `tar` of a folder's content that depends on nothing but the content.

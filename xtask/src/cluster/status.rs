@@ -1,5 +1,8 @@
 //! What runs, and how to reach it.
 
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Write as _};
+
 use anyhow::Result;
 
 use super::forward::{self, Ports};
@@ -25,7 +28,17 @@ const PROCESSES: [(&str, &str); 10] = [
 
 /// Prints the cluster's state on stdout.
 pub fn print(cluster: &Cluster, ports: Ports) -> Result<()> {
-    println!("cluster {}", cluster.name);
+    let text = describe(cluster, ports)?;
+    // Whoever reads it may have seen enough.
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn describe(cluster: &Cluster, ports: Ports) -> Result<String> {
+    let mut text = String::new();
+    writeln!(text, "cluster {}", cluster.name)?;
     for (name, version) in PROCESSES
         .into_iter()
         .chain([(forward::NAME, "this repository's")])
@@ -34,17 +47,23 @@ pub fn print(cluster: &Cluster, ports: Ports) -> Result<()> {
             || "not running".to_owned(),
             |pid| format!("running, process {pid}"),
         );
-        println!("  {name:<24} {version:<18} {state}");
+        writeln!(text, "  {name:<24} {version:<18} {state}")?;
     }
     let Some(tools) = build::built()? else {
-        println!("  its components are not all built: run `cargo xtask cluster up`");
-        return Ok(());
+        writeln!(
+            text,
+            "  its components are not all built: run `cargo xtask cluster up`"
+        )?;
+        return Ok(text);
     };
     if process::pid(cluster, "kube-apiserver").is_none()
         || !control_plane::api_answers(cluster, &tools)
     {
-        println!("  the API server does not answer: run `cargo xtask cluster up`");
-        return Ok(());
+        writeln!(
+            text,
+            "  the API server does not answer: run `cargo xtask cluster up`"
+        )?;
+        return Ok(text);
     }
     for (namespace, name, version) in [
         ("kube-system", "coredns", COREDNS),
@@ -61,31 +80,35 @@ pub fn print(cluster: &Cluster, ports: Ports) -> Result<()> {
             path,
         ]))
         .is_ok_and(|status| status == "True");
-        println!(
+        writeln!(
+            text,
             "  {name:<24} {version:<18} {}",
             if available {
                 "available"
             } else {
                 "not available"
             }
-        );
+        )?;
     }
-    println!();
-    println!("  API server   {}", api_server());
-    println!(
+    writeln!(text)?;
+    writeln!(text, "  API server   {}", api_server())?;
+    writeln!(
+        text,
         "  kubectl      export KUBECONFIG={}",
         cluster.kubeconfig().display()
-    );
-    println!(
+    )?;
+    writeln!(
+        text,
         "               {}/kubectl get pods -A",
         build::links()?.display()
-    );
-    println!(
+    )?;
+    writeln!(
+        text,
         "  tenants      https://NAME.{BASE_DOMAIN}:{} (HTTP: {})",
         ports.https, ports.http
-    );
-    println!("  gateway CA   {}", cluster.gateway_ca().display());
-    println!("  audit log    {}", cluster.audit_log().display());
-    println!("  logs         {}", cluster.logs().display());
-    Ok(())
+    )?;
+    writeln!(text, "  gateway CA   {}", cluster.gateway_ca().display())?;
+    writeln!(text, "  audit log    {}", cluster.audit_log().display())?;
+    writeln!(text, "  logs         {}", cluster.logs().display())?;
+    Ok(text)
 }
