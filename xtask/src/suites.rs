@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every test there is, in order, with the time each takes.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -16,6 +17,9 @@ use crate::target::{Choice, Target};
 
 /// Test programs that need a cluster with Granary in it: `tests/<name>.rs`.
 const CLUSTER_TESTS: [&str; 1] = ["e2e"];
+
+/// The version of `cargo-deny`.
+const CARGO_DENY: &str = "0.20.2";
 
 /// Crates that may not be linked: aws-lc-rs and rustls do what they do.
 const BANNED: [&str; 4] = ["ring", "openssl", "openssl-sys", "native-tls"];
@@ -76,7 +80,9 @@ pub fn run_all(options: &Options) -> Result<()> {
         run_visibly(cargo().args(["test", "--quiet", "--workspace"]))
     });
     suites.run_with("database agent with a real PostgreSQL", images::test_agent);
-    suites.run_with("dependencies", check_dependencies);
+    suites.run_with("dependencies", |progress| {
+        check_dependencies(options.fast, progress)
+    });
     suites.run_with("chart", lint_chart);
     if options.fast {
         suites.skip("cluster tests", "--fast");
@@ -200,9 +206,9 @@ fn cluster_tests(target: &Target, name: &str) -> Result<()> {
     run_visibly(&mut command)
 }
 
-/// That no second cryptography or TLS library is linked; and what `deny.toml` says about
-/// licences and sources, if `cargo-deny` is installed (building it takes minutes).
-fn check_dependencies(progress: &Progress) -> Result<()> {
+/// That no second cryptography or TLS library is linked, and what `deny.toml` says about
+/// licences and sources.
+fn check_dependencies(fast: bool, progress: &Progress) -> Result<()> {
     for banned in BANNED {
         // A crate that is nowhere in the lock file is an error to cargo, and right here.
         let tree = run(cargo().args([
@@ -217,21 +223,47 @@ fn check_dependencies(progress: &Progress) -> Result<()> {
             bail!("{banned} must not be linked, but is:\n{tree}");
         }
     }
-    let cached = paths::cache()?.join("cargo-deny/bin/cargo-deny");
-    let program = if cached.exists() {
-        cached
-    } else {
-        "cargo-deny".into()
-    };
-    if program.is_relative() && !exists("cargo-deny") {
-        progress.line("licences and sources of dependencies are not checked: for that, cargo install --locked cargo-deny");
+    let Some(program) = cargo_deny(fast, progress)? else {
+        progress.line(
+            "licences and sources of dependencies are not checked: --fast, and no cargo-deny",
+        );
         return Ok(());
-    }
+    };
     run_visibly(
         Command::new(program)
             .current_dir(paths::repository())
             .args(["--all-features", "check", "bans", "licenses", "sources"]),
     )
+}
+
+/// `cargo-deny`: the machine's, or one in the cache, which takes minutes to build once.
+fn cargo_deny(fast: bool, progress: &Progress) -> Result<Option<PathBuf>> {
+    if exists("cargo-deny") {
+        return Ok(Some("cargo-deny".into()));
+    }
+    let root = paths::cache()?.join("cargo-deny");
+    let program = root.join("bin/cargo-deny");
+    if !program.exists() {
+        if fast {
+            return Ok(None);
+        }
+        // In a folder of its own: other builds need not wait for it.
+        let target = tempfile::tempdir()?;
+        progress.long_step("cargo-deny built", || {
+            run(cargo()
+                .env("CARGO_TARGET_DIR", target.path())
+                .args([
+                    "install",
+                    "--locked",
+                    "--version",
+                    CARGO_DENY,
+                    "cargo-deny",
+                    "--root",
+                ])
+                .arg(&root))
+        })?;
+    }
+    Ok(Some(program))
 }
 
 /// What Helm finds wrong with the chart, with the values it needs at least.
