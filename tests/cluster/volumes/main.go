@@ -85,6 +85,11 @@ type volumes struct {
 func (v volumes) image(name string) string { return filepath.Join(v.folder, name+".img") }
 func (v volumes) mount(name string) string { return filepath.Join(v.folder, name) }
 
+// data is what pods see: a folder inside the file system, so that it is missing
+// while that is not mounted (after the machine was restarted, say), and a pod
+// waits instead of starting on an empty folder.
+func (v volumes) data(name string) string { return filepath.Join(v.mount(name), "data") }
+
 // Provision makes one volume for a claim.
 func (v volumes) Provision(ctx context.Context, options controller.ProvisionOptions) (*v1.PersistentVolume, controller.ProvisioningState, error) {
 	name := options.PVName
@@ -100,7 +105,7 @@ func (v volumes) Provision(ctx context.Context, options controller.ProvisionOpti
 			AccessModes:                   options.PVC.Spec.AccessModes,
 			VolumeMode:                    &mode,
 			Capacity:                      v1.ResourceList{v1.ResourceStorage: size},
-			PersistentVolumeSource:        v1.PersistentVolumeSource{Local: &v1.LocalVolumeSource{Path: v.mount(name)}},
+			PersistentVolumeSource:        v1.PersistentVolumeSource{Local: &v1.LocalVolumeSource{Path: v.data(name)}},
 			NodeAffinity: &v1.VolumeNodeAffinity{Required: &v1.NodeSelector{NodeSelectorTerms: []v1.NodeSelectorTerm{{
 				MatchExpressions: []v1.NodeSelectorRequirement{{
 					Key: v1.LabelHostname, Operator: v1.NodeSelectorOpIn, Values: []string{v.node},
@@ -143,7 +148,10 @@ func (v volumes) make(ctx context.Context, name string, size int64) error {
 			return err
 		}
 	}
-	return v.mountOne(ctx, name)
+	if err := v.mountOne(ctx, name); err != nil {
+		return err
+	}
+	return os.MkdirAll(v.data(name), 0o755)
 }
 
 func (v volumes) mountOne(ctx context.Context, name string) error {
