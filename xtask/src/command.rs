@@ -111,6 +111,23 @@ fn shown(command: &Command) -> String {
     }
 }
 
+/// `tar` of entries of a folder, which the caller names, that depends on nothing but their content.
+pub fn tar(folder: &Path, archive: &Path) -> Command {
+    let mut tar = Command::new("tar");
+    tar.args([
+        "--sort=name",
+        "--mtime=@0",
+        "--owner=0",
+        "--group=0",
+        "--numeric-owner",
+        "-C",
+    ])
+    .arg(folder)
+    .arg("-cf")
+    .arg(archive);
+    tar
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::build::{Tools, hex};
 use super::layout::Cluster;
-use crate::command::run;
+use crate::command::{run, tar};
 use crate::paths;
 
 /// The image that holds a pod's namespaces, by the name in containerd's configuration.
@@ -170,7 +170,7 @@ fn scratch_image(name: &str, files: &[(PathBuf, &str)]) -> Result<PathBuf> {
     let layout = work.path().join("layout");
     fs::create_dir_all(layout.join("blobs/sha256"))?;
     let layer = work.path().join("layer");
-    run(&mut tar(&root, &layer))?;
+    run(tar(&root, &layer).arg("."))?;
     let layer = blob(&layout, "application/vnd.oci.image.layer.v1.tar", &layer)?;
     let program = files.first().map_or(name, |(_, target)| *target);
     let configuration = json!({
@@ -207,7 +207,7 @@ fn scratch_image(name: &str, files: &[(PathBuf, &str)]) -> Result<PathBuf> {
         json!({"imageLayoutVersion": "1.0.0"}).to_string(),
     )?;
     let unfinished = work.path().join("archive");
-    run(&mut tar(&layout, &unfinished))?;
+    run(tar(&layout, &unfinished).arg("."))?;
     remove_older(&images, name)?;
     fs::rename(unfinished, &archive)?;
     Ok(archive)
@@ -228,24 +228,6 @@ fn remove_older(images: &Path, name: &str) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// `tar` of a folder's content that depends on nothing but the content.
-fn tar(folder: &Path, archive: &Path) -> Command {
-    let mut tar = Command::new("tar");
-    tar.args([
-        "--sort=name",
-        "--mtime=@0",
-        "--owner=0",
-        "--group=0",
-        "--numeric-owner",
-        "-C",
-    ])
-    .arg(folder)
-    .arg("-cf")
-    .arg(archive)
-    .arg(".");
-    tar
 }
 
 fn json_blob(

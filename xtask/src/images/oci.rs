@@ -2,14 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{hash, hex};
-use crate::command::run;
+use crate::command::{run, tar};
 
 /// Moves an uncompressed tar file into a new layout whose image is just that.
 pub fn layout(layer: &Path, target: &Path) -> Result<()> {
@@ -59,20 +58,7 @@ pub fn archive(layout: &Path, name: &str, target: &Path) -> Result<String> {
         .context("the layout has no manifest")?
         .to_owned();
     fs::write(&index, content.to_string())?;
-    let mut tar = Command::new("tar");
-    tar.args([
-        "--sort=name",
-        "--mtime=@0",
-        "--owner=0",
-        "--group=0",
-        "--numeric-owner",
-        "-C",
-    ])
-    .arg(layout);
-    run(tar
-        .arg("-cf")
-        .arg(target)
-        .args(["oci-layout", "index.json", "blobs"]))?;
+    run(tar(layout, target).args(["oci-layout", "index.json", "blobs"]))?;
     Ok(digest)
 }
 
@@ -122,6 +108,8 @@ fn architecture() -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
