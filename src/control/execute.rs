@@ -23,8 +23,6 @@ use crate::{
 /// What carrying out a plan came to.
 #[derive(Debug, Default)]
 pub struct Executed {
-    /// How many writes were made.
-    pub writes: usize,
     /// What could not be done.
     pub failures: Vec<Failure>,
     /// When freshly issued certificates are to be renewed.
@@ -180,15 +178,12 @@ impl Run<'_> {
             for (write, answer) in wanted.iter().zip(answers) {
                 self.note(
                     condition_of(write.kind, &write.manifest.name),
-                    || object(write),
+                    || ObjectKey::of(write.kind, &write.manifest).to_string(),
                     answer,
                 );
             }
             match issued {
-                Some(Ok((renew_at, count))) => {
-                    self.done.renew_at = Some(renew_at);
-                    self.done.writes += count;
-                }
+                Some(Ok(renew_at)) => self.done.renew_at = Some(renew_at),
                 Some(Err(error)) => self.fail(
                     ConditionType::CertificatesReady,
                     "certificates".to_owned(),
@@ -215,7 +210,7 @@ impl Run<'_> {
         &self,
         valid: &ValidTenant,
         why: Certificates,
-    ) -> Result<(Timestamp, usize), ExecuteError> {
+    ) -> Result<Timestamp, ExecuteError> {
         let stored = match why {
             Certificates::First => Vec::new(),
             Certificates::Renewal => self.context.authorities(valid.namespace.as_str()).await?,
@@ -234,7 +229,6 @@ impl Run<'_> {
             .iter()
             .filter_map(|manifest| Some((Kind::of(&manifest.api)?, manifest)))
             .collect();
-        let count = writes.len();
         // The authority is stored last, when every bundle holds it (see `certificates`).
         let authority = writes.pop();
         for answers in [writes, authority.into_iter().collect()] {
@@ -249,7 +243,7 @@ impl Run<'_> {
         self.context
             .probes
             .trust(&self.uid, issued.signer(), &issued.bundle_pem);
-        Ok((issued.renew_at, count))
+        Ok(issued.renew_at)
     }
 
     async fn remove(&mut self, removal: Removal) {
@@ -305,9 +299,8 @@ impl Run<'_> {
         object: impl FnOnce() -> String,
         answer: Result<(), WriteError>,
     ) {
-        match answer {
-            Ok(()) => self.done.writes += 1,
-            Err(error) => self.fail(condition, object(), error.into()),
+        if let Err(error) = answer {
+            self.fail(condition, object(), error.into());
         }
     }
 
@@ -323,15 +316,6 @@ impl Run<'_> {
 fn stands_for_the_same(now: &Tenant, planned: &Tenant) -> bool {
     let state = |tenant: &Tenant| -> TenantState { tenant.spec.state };
     now.metadata.generation == planned.metadata.generation && state(now) == state(planned)
-}
-
-fn object(write: &Write) -> String {
-    ObjectKey {
-        kind: write.kind,
-        namespace: write.manifest.namespace.clone().unwrap_or_default(),
-        name: write.manifest.name.clone(),
-    }
-    .to_string()
 }
 
 /// The condition that an object of a silo belongs to.

@@ -11,7 +11,7 @@ use std::{
 use kube::{ResourceExt, core::DynamicObject};
 
 use super::{kind::Kind, seen::Seen};
-use crate::api::LABEL_TENANT_UID;
+use crate::{api::LABEL_TENANT_UID, resources::Manifest};
 
 /// Names an object: kind, namespace (empty for cluster-scoped ones) and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,6 +22,18 @@ pub struct ObjectKey {
     pub namespace: String,
     /// Its name.
     pub name: String,
+}
+
+impl ObjectKey {
+    /// The key of an object that is to be written.
+    #[must_use]
+    pub fn of(kind: Kind, manifest: &Manifest) -> Self {
+        Self {
+            kind,
+            namespace: manifest.namespace.clone().unwrap_or_default(),
+            name: manifest.name.clone(),
+        }
+    }
 }
 
 impl std::fmt::Display for ObjectKey {

@@ -157,11 +157,7 @@ pub fn build(tenant: &ValidTenant, settings: &SiloSettings, observed: &Observed)
         let Some(kind) = Kind::of(&manifest.api) else {
             continue;
         };
-        let key = ObjectKey {
-            kind,
-            namespace: manifest.namespace.clone().unwrap_or_default(),
-            name: manifest.name.clone(),
-        };
+        let key = ObjectKey::of(kind, &manifest);
         let live = observed.objects.get(&key);
         wanted.push(key.clone());
         if observed.unavailable.contains(&kind) {

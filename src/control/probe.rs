@@ -73,7 +73,7 @@ pub struct GatewayAccess {
 pub struct Probes {
     gateway: GatewayAccess,
     pages: Mutex<HashMap<String, (Page, Instant)>>,
-    databases: Mutex<HashMap<String, (AgentReport, Instant)>>,
+    databases: Mutex<HashMap<String, AgentReport>>,
     /// TLS towards each silo's agent, under a certificate that lives only in this process.
     trust: Mutex<HashMap<String, (Arc<ClientConfig>, Instant)>>,
 }
@@ -137,7 +137,7 @@ impl Probes {
 
     /// What the database at `ip` says of itself. A healthy one is asked once, an unhealthy one each time.
     pub async fn database(&self, uid: &str, ip: &str, ready: bool) -> Option<AgentReport> {
-        if let Some((report, _)) = lock(&self.databases).get(uid)
+        if let Some(report) = lock(&self.databases).get(uid)
             && ready
             && report.ready
         {
@@ -152,7 +152,7 @@ impl Probes {
         };
         let (_, body) = https::get(tls, &target, TIMEOUT).await.ok()?;
         let report: AgentReport = serde_json::from_slice(&body).ok()?;
-        lock(&self.databases).insert(uid.to_owned(), (report.clone(), Instant::now()));
+        lock(&self.databases).insert(uid.to_owned(), report.clone());
         Some(report)
     }
 

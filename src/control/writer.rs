@@ -140,12 +140,7 @@ impl Writer {
             Err(error) if error.code() == Some(409) => {
                 let object = api.get(&manifest.name).await?;
                 if object.labels().get(LABEL_TENANT_UID).map(String::as_str) != Some(tenant_uid) {
-                    let namespace = manifest.namespace.clone().unwrap_or_default();
-                    return Err(WriteError::Taken(ObjectKey {
-                        kind,
-                        namespace,
-                        name: manifest.name.clone(),
-                    }));
+                    return Err(WriteError::Taken(ObjectKey::of(kind, manifest)));
                 }
                 object
             }
