@@ -186,10 +186,10 @@ fn cluster_tests(target: &Target, name: &str) -> Result<()> {
         .args([
             "test",
             "--quiet",
-            "--package",
-            "granary",
+            // The whole workspace, as everywhere: a package by itself has other features, and all would compile anew.
+            "--workspace",
             "--features",
-            "cluster-tests",
+            "granary/cluster-tests",
             "--test",
             name,
         ])

@@ -173,7 +173,7 @@ fn key(component: &Component) -> Result<String> {
         hash.update([*module, *folder, *name].join("\n"));
     }
     for patch in component.patches.iter().flat_map(|(_, patches)| *patches) {
-        hash.update([patch.file, patch.after, patch.line].join("\n"));
+        hash.update([patch.file, patch.text, patch.instead].join("\n"));
     }
     Ok(hex(&hash.finalize())[..12].to_owned())
 }
@@ -246,9 +246,9 @@ fn patched(
         let text =
             fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let (before, rest) = text
-            .split_once(patch.after)
-            .with_context(|| format!("{} has no line {:?}", file.display(), patch.after))?;
-        fs::write(&file, [before, patch.after, patch.line, rest].concat())?;
+            .split_once(patch.text)
+            .with_context(|| format!("{} does not have {:?}", file.display(), patch.text))?;
+        fs::write(&file, [before, patch.instead, rest].concat())?;
     }
     let pinned = paths::cluster_sources().join(component.module);
     let modules = fs::read_to_string(pinned.join("go.mod"))?;

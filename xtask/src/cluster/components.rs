@@ -16,36 +16,63 @@ pub struct Component {
     pub variables: String,
     /// Folders of modules that are needed at run time: module, folder in it, name here.
     pub assets: &'static [(&'static str, &'static str, &'static str)],
-    /// The module whose sources get lines added, and the lines.
+    /// The module whose sources are changed while they are built, and the changes.
     pub patches: Option<(&'static str, &'static [Patch])>,
 }
 
-/// A line added to a source file while it is built.
+/// A change of a source file while it is built.
 pub struct Patch {
     /// The file, in the module.
     pub file: &'static str,
-    /// What stands before the added line.
-    pub after: &'static str,
-    /// The added line.
-    pub line: &'static str,
+    /// What the file has, once.
+    pub text: &'static str,
+    /// What it gets instead.
+    pub instead: &'static str,
 }
 
-const TRAEFIK_PATCHES: [Patch; 2] = [
+const TRAEFIK_PATCHES: [Patch; 7] = [
     // Traefik writes the status of routes before it serves them, through a client that
     // makes 5 requests a second and cannot be told otherwise: ten tenants at once would
     // wait for that alone.
     Patch {
         file: "pkg/provider/kubernetes/gateway/client.go",
-        after: "func createClientFromConfig(c *rest.Config) (*clientWrapper, error) {\n",
-        line: "\tc.QPS, c.Burst = 1000, 2000\n",
+        text: "func createClientFromConfig(c *rest.Config) (*clientWrapper, error) {\n",
+        instead: "func createClientFromConfig(c *rest.Config) (*clientWrapper, error) {\n\tc.QPS, c.Burst = 1000, 2000\n",
     },
     // Where a Gateway has two listeners, Traefik writes each BackendTLSPolicy's status for
     // the one, then for the other in its place, sees the change, and starts again, for
     // ever. So the status names the Gateway, not the listener.
     Patch {
         file: "pkg/provider/kubernetes/gateway/httproute.go",
-        after: "\t\t\t// Multiple BackendTLSPolicies can match the same service port, meaning that there is a conflict.\n",
-        line: "\t\t\tpolicyAncestorStatus.AncestorRef.SectionName = nil\n",
+        text: "\t\t\t// Multiple BackendTLSPolicies can match the same service port, meaning that there is a conflict.\n",
+        instead: "\t\t\tpolicyAncestorStatus.AncestorRef.SectionName = nil\n",
+    },
+    // The clients of every cloud's DNS, for ACME, and of Amazon's container service are
+    // half of all that is compiled for Traefik, and nothing here uses them.
+    Patch {
+        file: "pkg/provider/acme/provider.go",
+        text: "\t\"github.com/go-acme/lego/v4/providers/dns\"\n",
+        instead: "",
+    },
+    Patch {
+        file: "pkg/provider/acme/provider.go",
+        text: "dns.NewDNSChallengeProviderByName(p.DNSChallenge.Provider)",
+        instead: "nil, errors.New(\"this build has no DNS providers\")",
+    },
+    Patch {
+        file: "pkg/config/static/static_config.go",
+        text: "\t\"github.com/traefik/traefik/v3/pkg/provider/ecs\"\n",
+        instead: "",
+    },
+    Patch {
+        file: "pkg/config/static/static_config.go",
+        text: "\tEcs                    *ecs.Provider ",
+        instead: "\tEcs                    *struct{} ",
+    },
+    Patch {
+        file: "pkg/provider/aggregator/aggregator.go",
+        text: "\tif conf.Ecs != nil {\n\t\tp.quietAddProvider(conf.Ecs)\n\t}\n",
+        instead: "",
     },
 ];
 
@@ -100,7 +127,7 @@ pub fn components() -> Vec<Component> {
                 "github.com/cilium/cilium/operator",
             )
         },
-        plain("coredns", "coredns", "github.com/coredns/coredns"),
+        plain("coredns", "coredns", "."),
         plain("helm", "helm", "helm.sh/helm/v4/cmd/helm"),
         Component {
             tags: "osusergo",
