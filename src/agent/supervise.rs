@@ -85,6 +85,9 @@ impl<'a> Agent<'a> {
 
     /// First of all a server for the probes: one that finds nobody listening comes back only after its period.
     async fn listen(args: &'a DatabaseArgs) -> anyhow::Result<Self> {
+        let listener = server::bind(args.agent_port)
+            .await
+            .with_context(|| format!("cannot listen on port {}", args.agent_port))?;
         let mut certificates = Certificates::new(&args.tls_dir, &args.run_dir);
         let tls = Arc::new(ArcSwap::new(
             certificates
@@ -96,9 +99,6 @@ impl<'a> Agent<'a> {
             Reason::Initialising,
             "the data volume is being prepared",
         ));
-        let listener = server::bind(args.agent_port)
-            .await
-            .with_context(|| format!("cannot listen on port {}", args.agent_port))?;
         let checked = Checked::default();
         let mut tasks = JoinSet::new();
         tasks.spawn(server::serve(

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::{core::v1::Secret, storage::v1::StorageClass};
 use kube::{Api, Client, ResourceExt, runtime::events::Recorder, runtime::reflector::Store};
 
 use super::{
@@ -41,6 +41,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// The gateway as the watch has it.
     pub gateway: Arc<RwLock<Gateway>>,
+    /// Storage classes as the watch has them.
+    pub storage_classes: Store<StorageClass>,
 }
 
 impl Context {

@@ -154,6 +154,7 @@ impl Run<'_> {
         }
         for stages in [
             &[Stage::Namespace] as &[Stage],
+            &[Stage::Volume],
             &[Stage::Isolation, Stage::Foundation],
             &[Stage::Workload, Stage::Migration, Stage::Route],
         ] {

@@ -11,7 +11,7 @@
 //! | 6 publish            | [`publish`]      | status, event, metric, when to look again                         |
 //!
 //! Around it: [`watches`] fill [`observations`] with [`seen`] objects, whose drift [`ownership`] tells; [`lease`] lets
-//! one replica write; [`plan_list`] tells admission which plans there are; [`run`] wires the process.
+//! one replica write; [`storage_classes`] say when volumes are bound; [`plan_list`] tells admission which plans there are; [`run`] wires the process.
 
 pub mod assess;
 pub mod context;
@@ -30,6 +30,7 @@ pub mod publish;
 pub mod reconcile;
 pub mod run;
 pub mod seen;
+pub mod storage_classes;
 #[cfg(test)]
 mod tests;
 pub mod watches;

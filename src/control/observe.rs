@@ -16,6 +16,7 @@ use super::{
     observations::SiloObjects,
     probe::{AgentReport, Page},
     seen::{Facts, PodFacts},
+    storage_classes::{self, Binding},
 };
 use crate::api::{Plan, SiloName, Tenant, TenantState};
 
@@ -36,6 +37,8 @@ pub struct Observed {
     pub page: Page,
     /// What the database says of itself; none while it cannot be asked.
     pub database: Option<AgentReport>,
+    /// When the class of the database's volume binds it.
+    pub binding: Binding,
     /// Volumes of the silo; looked for only while it is being removed.
     pub volumes: Volumes,
     /// Now.
@@ -89,6 +92,16 @@ impl Observed {
             .count()
     }
 
+    /// Whether pods wait for the database's volume: its class binds it at once, and it is not bound yet.
+    #[must_use]
+    pub fn waits_for_volume(&self) -> bool {
+        let bound = self
+            .objects
+            .values()
+            .any(|seen| matches!(seen.facts, Facts::Claim { bound: true, .. }));
+        self.binding == Binding::Immediate && !bound
+    }
+
     /// Whether the silo's namespace is there.
     #[must_use]
     pub fn has_namespace(&self) -> bool {
@@ -104,7 +117,11 @@ pub async fn observe(context: &Context, tenant: Arc<Tenant>) -> Result<Observed,
     let uid = tenant.uid().unwrap_or_default();
     let objects = context.observations.silo(&uid);
     let plan = context.plans.get(&ObjectRef::new(&tenant.spec.plan));
+    let class = plan
+        .as_ref()
+        .and_then(|plan| plan.spec.database.storage_class_name.as_deref());
     let mut observed = Observed {
+        binding: storage_classes::binding(&context.storage_classes, class),
         plan,
         objects,
         unavailable: context.observations.unavailable(),

@@ -165,6 +165,8 @@ pub fn build(tenant: &ValidTenant, settings: &SiloSettings, observed: &Observed)
         }
         match live {
             None if stage == Stage::Namespace => build.namespace = Some(manifest),
+            // Made when the volume is bound: see `storage_classes`.
+            None if stage.has_pods() && observed.waits_for_volume() => {}
             Some(seen) if seen.terminating || is_in_place(seen, &manifest) => {}
             // A Job's template never changes. One that is done has nothing to become; another is made anew.
             Some(seen) if kind == Kind::Job => {

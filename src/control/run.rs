@@ -96,6 +96,7 @@ pub async fn run(settings: OperatorSettings) -> anyhow::Result<()> {
         memory,
         metrics: metrics.clone(),
         gateway: watches.gateway.clone(),
+        storage_classes: watches.storage_classes.clone(),
         client,
     });
     let mut stop = std::pin::pin!(told_to_stop()?);

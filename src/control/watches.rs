@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures::{StreamExt, channel::mpsc};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::{
     Api, Client, ResourceExt,
     core::{ApiResource, DynamicObject, GroupVersionKind},
@@ -140,6 +141,8 @@ pub struct Watches {
     pub plan_changes: watch::Receiver<u64>,
     /// The gateway as the watch has it.
     pub gateway: Arc<RwLock<Gateway>>,
+    /// Storage classes as the watch has them.
+    pub storage_classes: Store<StorageClass>,
     unsynced: watch::Receiver<usize>,
 }
 
@@ -152,7 +155,7 @@ impl Watches {
         triggers: &Arc<Triggers>,
         gateway: (&str, &str),
     ) -> Self {
-        let (sender, unsynced) = watch::channel(Kind::ALL.len() + 3);
+        let (sender, unsynced) = watch::channel(Kind::ALL.len() + 4);
         let pending = Unsynced(Arc::new(sender));
         for kind in Kind::ALL {
             tokio::spawn(watch_kind(
@@ -191,13 +194,16 @@ impl Watches {
             name,
             state.clone(),
             triggers.clone(),
-            pending,
+            pending.clone(),
         ));
+        let (storage_classes, class_writer) = store();
+        tokio::spawn(watch_storage_classes(client.clone(), class_writer, pending));
         Self {
             tenants,
             plans,
             plan_changes,
             gateway: state,
+            storage_classes,
             unsynced,
         }
     }
@@ -348,6 +354,33 @@ async fn watch_plans(
         }
         if !matches!(event, watcher::Event::Init | watcher::Event::InitApply(_)) {
             wake.changes.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+/// They say when volumes are bound; a change of one concerns only what is onboarded afterwards.
+async fn watch_storage_classes(
+    client: Client,
+    mut writer: kube::runtime::reflector::store::Writer<StorageClass>,
+    unsynced: Unsynced,
+) {
+    let mut pending = true;
+    let api = Api::<StorageClass>::all(client);
+    let mut events = watcher(api, watcher::Config::default())
+        .modify(|class| class.metadata.managed_fields = None)
+        .default_backoff()
+        .boxed();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => {
+                writer.apply_watcher_event(&event);
+                if matches!(event, watcher::Event::InitDone) {
+                    unsynced.one_less(&mut pending);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the watch of storage classes was interrupted");
+            }
         }
     }
 }

@@ -33,9 +33,11 @@ use crate::api::{SiloSettings, TenantState, ValidTenant};
 pub enum Stage {
     /// The namespace alone: everything else is inside it.
     Namespace,
+    /// The database's volume, which takes longest to be there.
+    Volume,
     /// What fences pods in, before there is any pod: network policies, quota, limits, identities.
     Isolation,
-    /// What pods refer to: the volume and the services.
+    /// What pods refer to: the services.
     Foundation,
     /// Pods that stay: database and app.
     Workload,
@@ -43,6 +45,14 @@ pub enum Stage {
     Migration,
     /// The way in.
     Route,
+}
+
+impl Stage {
+    /// Whether what is applied in it makes pods.
+    #[must_use]
+    pub fn has_pods(self) -> bool {
+        matches!(self, Self::Workload | Self::Migration)
+    }
 }
 
 /// Every object of a silo but its certificates (see [`certificates`]), in the order of application.
@@ -55,10 +65,16 @@ pub fn silo(
     settings: &SiloSettings,
     serving_image: &str,
 ) -> Vec<(Stage, Manifest)> {
-    let mut objects = vec![(
-        Stage::Namespace,
-        Manifest::of(&namespace::namespace(tenant)),
-    )];
+    let mut objects = vec![
+        (
+            Stage::Namespace,
+            Manifest::of(&namespace::namespace(tenant)),
+        ),
+        (
+            Stage::Volume,
+            Manifest::of(&volume_claim::volume_claim(tenant)),
+        ),
+    ];
     let fences = network_policy::all(tenant, settings);
     let identities = service_account::all(tenant);
     let isolation = fences
@@ -71,10 +87,6 @@ pub fn silo(
         .chain(identities.iter().map(Manifest::of));
     objects.extend(isolation.map(|manifest| (Stage::Isolation, manifest)));
     objects.extend([
-        (
-            Stage::Foundation,
-            Manifest::of(&volume_claim::volume_claim(tenant)),
-        ),
         (Stage::Foundation, Manifest::of(&service::database(tenant))),
         (Stage::Foundation, Manifest::of(&service::app(tenant))),
     ]);

@@ -76,13 +76,15 @@ impl Server {
         args: &ServeArgs,
         interval: Duration,
     ) -> Result<Self, Error> {
-        let tls = tls::server_config(&args.tls_dir, interval).map_err(Error::Tls)?;
-        let database = Database::new(&args.database).map_err(Error::Database)?;
         let failed = |source| Error::Listen {
             address: args.listen,
             source,
         };
+        // First of all, so that a probe that comes at once waits in the queue: one that finds nobody listening comes
+        // back only after its period.
         let listener = TcpListener::bind(args.listen).await.map_err(failed)?;
+        let tls = tls::server_config(&args.tls_dir, interval).map_err(Error::Tls)?;
+        let database = Database::new(&args.database).map_err(Error::Database)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self {
             listener,

@@ -19,6 +19,7 @@ use super::{
     observations::{Observations, SiloObjects},
     observe::{Gateway, Observed, Volumes},
     probe::Page,
+    storage_classes::Binding,
 };
 use crate::{
     api::{Plan, SiloSettings, Tenant, ValidTenant},
@@ -84,6 +85,7 @@ impl Scene {
             gateway: Gateway::Programmed,
             page: Page::NotTried,
             database: None,
+            binding: Binding::Unknown,
             volumes: Volumes::Unknown,
             now: now(),
         };

@@ -43,6 +43,21 @@ fn a_new_tenant_needs_everything_and_policies_come_before_pods() {
 }
 
 #[test]
+fn pods_wait_for_a_volume_that_is_bound_at_once_and_for_no_other() {
+    let pods = |scene: &Scene| build(scene).writes.keys().any(|stage| stage.has_pods());
+    let mut scene = Scene::new();
+    for binding in [Binding::Unknown, Binding::WithPod] {
+        scene.observed.binding = binding;
+        assert!(pods(&scene), "{binding:?}");
+    }
+    scene.observed.binding = Binding::Immediate;
+    assert!(!pods(&scene));
+    let claim = scene.manifest(Kind::PersistentVolumeClaim, "data-database-0");
+    scene.change(&claim, |body| body["status"] = json!({"phase": "Bound"}));
+    assert!(pods(&scene.look()));
+}
+
+#[test]
 fn a_silo_that_is_as_it_should_be_needs_no_call() {
     let build = build(&Scene::new().built());
     assert!(is_empty(&build), "{build:?}");
@@ -245,7 +260,7 @@ fn a_volume_never_shrinks() {
     };
     assert_eq!(
         storage("512Mi"),
-        ["Foundation PersistentVolumeClaim data-database-0"]
+        ["Volume PersistentVolumeClaim data-database-0"]
     );
     assert_eq!(storage("2Gi"), ["Isolation ResourceQuota silo"]);
 }

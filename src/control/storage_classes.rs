@@ -1,0 +1,67 @@
+//! When the cluster binds a volume: what its storage classes say.
+//!
+//! A class binds a claim at once or with its first pod. A claim that is bound at once looks bound to the scheduler a
+//! moment before it does to the kubelet, which then comes back only after 10 to 15 seconds: so where a class binds at
+//! once, the database's pod is made when its claim says so.
+
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::{ResourceExt, runtime::reflector::Store};
+
+/// Marks the class of claims that name none.
+const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
+
+/// When a claim is bound to a volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Binding {
+    /// The class is not known.
+    #[default]
+    Unknown,
+    /// At once.
+    Immediate,
+    /// When a pod uses it.
+    WithPod,
+}
+
+/// When a claim of the class of this name is bound; of the default class if it has none.
+#[must_use]
+pub fn binding(classes: &Store<StorageClass>, name: Option<&str>) -> Binding {
+    let class = classes.find(|class| match name {
+        Some(name) => class.name_any() == name,
+        None => class.annotations().get(DEFAULT_CLASS).map(String::as_str) == Some("true"),
+    });
+    class.map_or(Binding::Unknown, |class| {
+        match class.volume_binding_mode.as_deref() {
+            Some("WaitForFirstConsumer") => Binding::WithPod,
+            _ => Binding::Immediate,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::{reflector::store, watcher::Event};
+    use serde_json::json;
+
+    use super::*;
+
+    fn classes() -> Store<StorageClass> {
+        let (store, mut writer) = store();
+        for class in [
+            json!({"metadata": {"name": "local", "annotations": {DEFAULT_CLASS: "true"}}, "provisioner": "p", "volumeBindingMode": "Immediate"}),
+            json!({"metadata": {"name": "cloud"}, "provisioner": "p", "volumeBindingMode": "WaitForFirstConsumer"}),
+        ] {
+            let class = serde_json::from_value(class).unwrap();
+            writer.apply_watcher_event(&Event::Apply(class));
+        }
+        store
+    }
+
+    #[rstest::rstest]
+    #[case(None, Binding::Immediate)]
+    #[case(Some("local"), Binding::Immediate)]
+    #[case(Some("cloud"), Binding::WithPod)]
+    #[case(Some("absent"), Binding::Unknown)]
+    fn a_class_says_when_it_binds(#[case] name: Option<&str>, #[case] expected: Binding) {
+        assert_eq!(binding(&classes(), name), expected);
+    }
+}
