@@ -46,7 +46,7 @@ pub struct OperatorSettings {
     #[arg(long, env = "GRANARY_LEAF_LIFETIME", default_value = "7d", value_parser = duration)]
     pub leaf_lifetime: Duration,
     /// How long a silo's certificate authority lives.
-    #[arg(long, env = "GRANARY_CA_LIFETIME", default_value = "365d", value_parser = duration)]
+    #[arg(long, env = "GRANARY_CA_LIFETIME", default_value = "90d", value_parser = duration)]
     pub ca_lifetime: Duration,
     /// How many tenants are worked on at the same time.
     #[arg(long, env = "GRANARY_CONCURRENCY", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
