@@ -18,8 +18,8 @@ use super::look;
 use super::progress::Progress;
 use crate::api::{ConditionStatus, ConditionType, Phase, Tenant};
 
-/// The operator's reason while the pods of a suspended tenant are still on their way out.
-const SUSPENDING: &str = "Suspending";
+/// The operator's reason once no pod of a suspended tenant is left.
+const SUSPENDED: &str = "Suspended";
 
 /// Whether and how long to wait.
 #[derive(Args, Clone, Copy, Debug)]
@@ -177,14 +177,14 @@ fn verdict(goal: Goal, wanted: &Tenant, now: Option<&Tenant>) -> Verdict {
     match (goal, look::phase_of(now)) {
         (_, Phase::Rejected) => Verdict::Never(rejected(&name, now)),
         (Goal::Ready, _) if ready => Verdict::Reached,
-        (Goal::Suspended, Phase::Suspended) if !pods_stop(now) => Verdict::Reached,
+        (Goal::Suspended, Phase::Suspended) if is_suspended(now) => Verdict::Reached,
         _ => Verdict::NotYet,
     }
 }
 
-/// Whether pods are still on their way out.
-fn pods_stop(tenant: &Tenant) -> bool {
-    look::condition(tenant, ConditionType::Ready).is_some_and(|ready| ready.reason == SUSPENDING)
+/// Whether nothing but the suspension keeps it from being ready: no pod is left, and nothing failed.
+fn is_suspended(tenant: &Tenant) -> bool {
+    look::condition(tenant, ConditionType::Ready).is_some_and(|ready| ready.reason == SUSPENDED)
 }
 
 fn rejected(name: &str, now: &Tenant) -> Failure {
@@ -340,7 +340,7 @@ mod tests {
             .with(condition(
                 ConditionType::Ready,
                 ConditionStatus::False,
-                SUSPENDING,
+                "Suspending",
                 "",
             ))
             .build();
@@ -353,7 +353,7 @@ mod tests {
             .with(condition(
                 ConditionType::Ready,
                 ConditionStatus::False,
-                "Suspended",
+                SUSPENDED,
                 "",
             ))
             .build();

@@ -16,6 +16,11 @@ use crate::api::{
     TenantStatus, ValidTenant, tenant::DatabaseStatus,
 };
 
+/// Reason while the claim of a database's volume is on its way out.
+const VOLUME_DELETED: &str = "VolumeDeleted";
+const VOLUME_DELETED_MESSAGE: &str = "somebody deleted the claim of the database's volume; all data goes when the database's pod stops. \
+     Copy the data now; while the pod runs, it is kept running";
+
 /// Whether a condition holds, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -204,6 +209,9 @@ fn certificates(observed: &Observed, executed: &Executed) -> Verdict {
 }
 
 fn database(valid: &ValidTenant, observed: &Observed) -> Verdict {
+    if observed.loses_volume() {
+        return Verdict::fails(VOLUME_DELETED, VOLUME_DELETED_MESSAGE);
+    }
     let report = observed.database.as_ref().filter(|report| !report.ready);
     let mut pods = observed.pods("database");
     let Some(pod) = pods.next() else {
@@ -222,8 +230,13 @@ fn database(valid: &ValidTenant, observed: &Observed) -> Verdict {
     };
     if pod.ready {
         let kept = plan::kept_volume(valid, observed).map_or_else(String::new, |kept| {
+            let why = if kept > valid.database.storage {
+                "since volumes never shrink"
+            } else {
+                "since its storage class cannot make volumes larger"
+            };
             format!(
-                "; its volume keeps {kept} where plan {} has {}, since volumes never shrink",
+                "; its volume keeps {kept} where plan {} has {}, {why}",
                 valid.plan, valid.database.storage
             )
         });
@@ -382,6 +395,9 @@ fn route(valid: &ValidTenant, observed: &Observed) -> Verdict {
 }
 
 fn stopped(valid: &ValidTenant, observed: &Observed) -> (&'static str, String) {
+    if valid.state == TenantState::Suspended && observed.loses_volume() {
+        return (VOLUME_DELETED, VOLUME_DELETED_MESSAGE.to_owned());
+    }
     let left = observed.pods_left();
     let rest = if left == 0 {
         "no pod runs"
@@ -460,6 +476,12 @@ fn phase(state: TenantState, ready: &Verdict, observed: &Observed) -> Phase {
         .as_ref()
         .is_some_and(|status| matches!(status.phase, Phase::Ready | Phase::Degraded));
     match state {
+        // Pods on their way out still run.
+        TenantState::Suspended | TenantState::Offboarded
+            if was_ready && observed.pods_left() > 0 =>
+        {
+            Phase::Degraded
+        }
         TenantState::Suspended => Phase::Suspended,
         TenantState::Offboarded => Phase::Offboarded,
         TenantState::Active if ready.status == ConditionStatus::True => Phase::Ready,

@@ -152,14 +152,15 @@ impl Run<'_> {
                 answer,
             );
         }
+        let mut held_back = !self.done.failures.is_empty();
         for stages in [
             &[Stage::Namespace] as &[Stage],
             &[Stage::Volume],
             &[Stage::Isolation, Stage::Foundation],
             &[Stage::Workload, Stage::Migration, Stage::Route],
         ] {
-            if !self.done.failures.is_empty() {
-                return;
+            if held_back {
+                break;
             }
             let wanted: Vec<Write> = stages
                 .iter()
@@ -177,6 +178,7 @@ impl Run<'_> {
                 }
             );
             for (write, answer) in wanted.iter().zip(answers) {
+                held_back |= answer.is_err() && write.holds_back;
                 self.note(
                     condition_of(write.kind, &write.manifest.name),
                     || ObjectKey::of(write.kind, &write.manifest).to_string(),
@@ -185,14 +187,18 @@ impl Run<'_> {
             }
             match issued {
                 Some(Ok(renew_at)) => self.done.renew_at = Some(renew_at),
-                Some(Err(error)) => self.fail(
-                    ConditionType::CertificatesReady,
-                    "certificates".to_owned(),
-                    error,
-                ),
+                Some(Err(error)) => {
+                    held_back = true;
+                    self.fail(
+                        ConditionType::CertificatesReady,
+                        "certificates".to_owned(),
+                        error,
+                    );
+                }
                 None => {}
             }
         }
+        // Also where something could not be written: what a tenant does not want any more must not outlive that.
         self.delete(prune).await;
     }
 

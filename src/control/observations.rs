@@ -66,6 +66,18 @@ struct State {
     unavailable: BTreeSet<Kind>,
 }
 
+impl State {
+    /// Forgets an object under every tenant but this one. Returns the tenant that loses it.
+    fn take_from_others(&mut self, key: &ObjectKey, tenant: &str) -> Option<TenantUid> {
+        let (loser, silo) = self
+            .silos
+            .iter_mut()
+            .find(|(uid, silo)| *uid != tenant && silo.contains_key(key))?;
+        silo.remove(key);
+        Some(loser.clone())
+    }
+}
+
 impl Observations {
     /// Takes in an object from a watch or from the answer to a write. Returns its tenant if that may change a decision.
     pub fn apply(&self, kind: Kind, object: &DynamicObject) -> Option<TenantUid> {
@@ -76,6 +88,7 @@ impl Observations {
         if let Some(listing) = state.listing.get_mut(&kind) {
             listing.insert(key.clone());
         }
+        let loser = state.take_from_others(&key, &tenant);
         let known = state.silos.entry(tenant.clone()).or_default();
         if known
             .get(&key)
@@ -84,9 +97,9 @@ impl Observations {
             return None;
         }
         let before = known.insert(key, seen.clone());
-        before
-            .is_none_or(|before| seen.differs(&before))
-            .then_some(tenant)
+        let changed = before.is_none_or(|before| seen.differs(&before));
+        // Somebody relabelled it: the tenant that it was labelled for misses it.
+        loser.or_else(|| changed.then_some(tenant))
     }
 
     /// Forgets a deleted object. Returns its tenant.
@@ -164,5 +177,39 @@ fn key_of(kind: Kind, object: &DynamicObject) -> ObjectKey {
         kind,
         namespace: object.namespace().unwrap_or_default(),
         name: object.name_any(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn policy(tenant: &str, version: u32) -> DynamicObject {
+        serde_json::from_value(json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {
+                "name": "database", "namespace": "silo", "uid": "1", "resourceVersion": version.to_string(),
+                "labels": {LABEL_TENANT_UID: tenant},
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn an_object_that_is_labelled_for_another_is_missed_by_its_tenant() {
+        let known = Observations::default();
+        let kind = Kind::NetworkPolicy;
+        assert_eq!(known.apply(kind, &policy("own", 1)).as_deref(), Some("own"));
+        assert_eq!(
+            known.apply(kind, &policy("other", 2)).as_deref(),
+            Some("own")
+        );
+        assert!(known.silo("own").is_empty());
+        // The repair puts it back.
+        known.apply(kind, &policy("own", 3));
+        assert_eq!(known.silo("own").len(), 1);
+        assert!(known.silo("other").is_empty());
     }
 }

@@ -8,15 +8,16 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolume;
-use kube::{Api, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
+use kube::{Api, ResourceExt, api::ListParams, core::DynamicObject, runtime::reflector::ObjectRef};
 
 use super::{
     context::Context,
     kind::Kind,
-    observations::SiloObjects,
+    observations::{ObjectKey, SiloObjects},
+    ownership,
     probe::{AgentReport, Page},
-    seen::{Facts, PodFacts},
-    storage_classes::{self, Binding},
+    seen::{Facts, PodFacts, Seen},
+    storage_classes::{self, Binding, Storage},
 };
 use crate::api::{Plan, SiloName, Tenant, TenantState};
 
@@ -37,8 +38,8 @@ pub struct Observed {
     pub page: Page,
     /// What the database says of itself; none while it cannot be asked.
     pub database: Option<AgentReport>,
-    /// When the class of the database's volume binds it.
-    pub binding: Binding,
+    /// What the class of the database's volume says.
+    pub storage: Storage,
     /// Volumes of the silo; looked for only while it is being removed.
     pub volumes: Volumes,
     /// Now.
@@ -92,6 +93,14 @@ impl Observed {
             .count()
     }
 
+    /// Whether somebody deleted the claim of the database's volume: it goes, with all data, when its pod stops.
+    #[must_use]
+    pub fn loses_volume(&self) -> bool {
+        self.objects
+            .iter()
+            .any(|(key, seen)| key.kind == Kind::PersistentVolumeClaim && seen.terminating)
+    }
+
     /// Whether pods wait for the database's volume: its class binds it at once, and it is not bound yet.
     #[must_use]
     pub fn waits_for_volume(&self) -> bool {
@@ -99,7 +108,7 @@ impl Observed {
             .objects
             .values()
             .any(|seen| matches!(seen.facts, Facts::Claim { bound: true, .. }));
-        self.binding == Binding::Immediate && !bound
+        self.storage.binding == Binding::Immediate && !bound
     }
 
     /// Whether the silo's namespace is there.
@@ -121,7 +130,7 @@ pub async fn observe(context: &Context, tenant: Arc<Tenant>) -> Result<Observed,
         .as_ref()
         .and_then(|plan| plan.spec.database.storage_class_name.as_deref());
     let mut observed = Observed {
-        binding: storage_classes::binding(&context.storage_classes, class),
+        storage: storage_classes::storage(&context.storage_classes, class),
         plan,
         objects,
         unavailable: context.observations.unavailable(),
@@ -133,6 +142,9 @@ pub async fn observe(context: &Context, tenant: Arc<Tenant>) -> Result<Observed,
         tenant,
     };
     if observed.tenant.metadata.deletion_timestamp.is_some() {
+        if !observed.has_namespace() && !observed.unavailable.contains(&Kind::Namespace) {
+            recognise_namespace(context, &mut observed).await?;
+        }
         if !observed.has_namespace() && !observed.unavailable.contains(&Kind::Namespace) {
             observed.volumes = Volumes::Left(volumes(context, &observed.tenant).await?);
         }
@@ -160,6 +172,28 @@ pub async fn observe(context: &Context, tenant: Arc<Tenant>) -> Result<Observed,
         }
     }
     Ok(observed)
+}
+
+/// A namespace that lost its label is not gone: watches do not show it any more, so it is asked for by its name.
+async fn recognise_namespace(
+    context: &Context,
+    observed: &mut Observed,
+) -> Result<(), kube::Error> {
+    let uid = observed.tenant.uid().unwrap_or_default();
+    let name = SiloName::new(&observed.tenant.name_any(), &uid);
+    let api: Api<DynamicObject> = Api::all_with(context.client.clone(), &Kind::Namespace.api());
+    if let Some(namespace) = api.get_opt(name.as_str()).await?
+        && ownership::belongs_to(&namespace, &uid)
+    {
+        let key = ObjectKey {
+            kind: Kind::Namespace,
+            namespace: String::new(),
+            name: name.to_string(),
+        };
+        let seen = Seen::of(Kind::Namespace, &namespace);
+        observed.objects.insert(key, seen);
+    }
+    Ok(())
 }
 
 async fn volumes(context: &Context, tenant: &Tenant) -> Result<Vec<String>, kube::Error> {

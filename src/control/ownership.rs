@@ -10,10 +10,11 @@
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use kube::{ResourceExt, core::DynamicObject};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use crate::api::FIELD_MANAGER;
+use crate::api::{FIELD_MANAGER, LABEL_TENANT_UID};
 
 /// Controllers that rightly write to objects of a silo beside their status.
 const CONTROLLERS: [&str; 3] = ["kube-controller-manager", "kube-scheduler", "kubelet"];
@@ -174,6 +175,21 @@ fn canonical(value: &Value) -> Value {
     }
 }
 
+/// Whether an object is this tenant's: it says so, or it says nothing and this operator made it.
+///
+/// Who wrote an object is on record in its managed fields also when somebody took its labels away. Anybody who could
+/// forge the record could forge the label as well.
+#[must_use]
+pub fn belongs_to(object: &DynamicObject, tenant_uid: &str) -> bool {
+    match object.labels().get(LABEL_TENANT_UID) {
+        Some(label) => label == tenant_uid,
+        None => object
+            .managed_fields()
+            .iter()
+            .any(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::FieldsV1;
@@ -219,6 +235,22 @@ mod tests {
         live["spec"]["template"]["spec"]["containers"][0]["terminationMessagePath"] =
             json!("/dev/termination-log");
         live
+    }
+
+    #[test]
+    fn a_namespace_without_its_label_is_known_by_who_made_it() {
+        let namespace = |labels: Value, manager: &str| -> DynamicObject {
+            serde_json::from_value(json!({
+                "apiVersion": "v1", "kind": "Namespace",
+                "metadata": {"name": "silo", "labels": labels, "managedFields": [{"manager": manager}]},
+            }))
+            .unwrap()
+        };
+        let mine = json!({LABEL_TENANT_UID: "mine"});
+        assert!(belongs_to(&namespace(mine.clone(), "kubectl"), "mine"));
+        assert!(!belongs_to(&namespace(mine, FIELD_MANAGER), "another"));
+        assert!(belongs_to(&namespace(json!({}), FIELD_MANAGER), "mine"));
+        assert!(!belongs_to(&namespace(json!({}), "kubectl"), "mine"));
     }
 
     #[test]

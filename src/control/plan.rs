@@ -14,7 +14,7 @@ use super::{
     seen::{Facts, Outcome, Seen},
 };
 use crate::{
-    api::{FINALIZER, SiloSettings, ValidTenant, quantity::Bytes},
+    api::{FINALIZER, SiloSettings, TenantState, ValidTenant, quantity::Bytes},
     resources::{self, Manifest, Stage},
 };
 
@@ -69,6 +69,8 @@ pub struct Write {
     pub manifest: Manifest,
     /// Resource version of the live object to replace, where others added content that an apply would leave in place.
     pub replaces: Option<u64>,
+    /// Whether what comes after it waits until it is done. A volume that is there serves as it is.
+    pub holds_back: bool,
 }
 
 /// One object to delete, if it still has this UID.
@@ -182,6 +184,7 @@ pub fn build(tenant: &ValidTenant, settings: &SiloSettings, observed: &Observed)
                     kind,
                     manifest,
                     replaces,
+                    holds_back: kind != Kind::PersistentVolumeClaim || live.is_none(),
                 });
             }
         }
@@ -191,6 +194,7 @@ pub fn build(tenant: &ValidTenant, settings: &SiloSettings, observed: &Observed)
         .iter()
         .filter(|(key, seen)| key.kind.is_pruned() && !seen.terminating && !wanted.contains(key))
         .filter(|(key, _)| key.namespace == tenant.namespace.as_str())
+        .filter(|(key, _)| !keeps_running(tenant, observed, key))
         .map(deletion);
     build.prune.extend(unwanted);
     Plan::Build(Box::new(build))
@@ -210,7 +214,15 @@ fn is_done(seen: &Seen) -> bool {
     )
 }
 
-/// The size that the volume has and keeps, where the plan wants less: a volume never shrinks.
+/// A database whose claim was deleted runs on, also where the tenant is suspended: its data goes when its pod stops.
+fn keeps_running(tenant: &ValidTenant, observed: &Observed, key: &ObjectKey) -> bool {
+    key.kind == Kind::StatefulSet
+        && tenant.state == TenantState::Suspended
+        && observed.loses_volume()
+}
+
+/// The size that the volume has and keeps where the plan wants another: a volume never shrinks, and grows only where
+/// its class can make it.
 #[must_use]
 pub fn kept_volume(tenant: &ValidTenant, observed: &Observed) -> Option<Bytes> {
     observed
@@ -220,7 +232,11 @@ pub fn kept_volume(tenant: &ValidTenant, observed: &Observed) -> Option<Bytes> {
             Facts::Claim { storage, .. } => storage,
             _ => None,
         })
-        .filter(|storage| *storage > tenant.database.storage)
+        .filter(|storage| {
+            let cannot_grow = observed.storage.expands == Some(false);
+            *storage > tenant.database.storage
+                || (cannot_grow && *storage != tenant.database.storage)
+        })
 }
 
 fn with_volume_kept<'a>(tenant: &'a ValidTenant, observed: &Observed) -> Cow<'a, ValidTenant> {

@@ -111,6 +111,7 @@ pub async fn run(settings: OperatorSettings) -> anyhow::Result<()> {
     metrics.leader(true);
     triggers.activate(&watches.tenants);
     tokio::spawn(plan_list::keep(
+        context.client.clone(),
         writer,
         watches.plans.clone(),
         watches.plan_changes.clone(),

@@ -1,4 +1,4 @@
-//! When the cluster binds a volume: what its storage classes say.
+//! What the cluster's storage classes say of a volume: when it is bound, and whether it can grow.
 //!
 //! A class binds a claim at once or with its first pod. A claim that is bound at once looks bound to the scheduler a
 //! moment before it does to the kubelet, which then comes back only after 10 to 15 seconds: so where a class binds at
@@ -22,18 +22,28 @@ pub enum Binding {
     WithPod,
 }
 
-/// When a claim of the class of this name is bound; of the default class if it has none.
+/// What the class of a volume says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Storage {
+    /// When a claim is bound.
+    pub binding: Binding,
+    /// Whether a volume can be made larger; none where the class is not known.
+    pub expands: Option<bool>,
+}
+
+/// What the class of this name says; the default class if there is no name.
 #[must_use]
-pub fn binding(classes: &Store<StorageClass>, name: Option<&str>) -> Binding {
+pub fn storage(classes: &Store<StorageClass>, name: Option<&str>) -> Storage {
     let class = classes.find(|class| match name {
         Some(name) => class.name_any() == name,
         None => class.annotations().get(DEFAULT_CLASS).map(String::as_str) == Some("true"),
     });
-    class.map_or(Binding::Unknown, |class| {
-        match class.volume_binding_mode.as_deref() {
+    class.map_or_else(Storage::default, |class| Storage {
+        binding: match class.volume_binding_mode.as_deref() {
             Some("WaitForFirstConsumer") => Binding::WithPod,
             _ => Binding::Immediate,
-        }
+        },
+        expands: Some(class.allow_volume_expansion == Some(true)),
     })
 }
 
@@ -48,7 +58,7 @@ mod tests {
         let (store, mut writer) = store();
         for class in [
             json!({"metadata": {"name": "local", "annotations": {DEFAULT_CLASS: "true"}}, "provisioner": "p", "volumeBindingMode": "Immediate"}),
-            json!({"metadata": {"name": "cloud"}, "provisioner": "p", "volumeBindingMode": "WaitForFirstConsumer"}),
+            json!({"metadata": {"name": "cloud"}, "provisioner": "p", "volumeBindingMode": "WaitForFirstConsumer", "allowVolumeExpansion": true}),
         ] {
             let class = serde_json::from_value(class).unwrap();
             writer.apply_watcher_event(&Event::Apply(class));
@@ -57,11 +67,15 @@ mod tests {
     }
 
     #[rstest::rstest]
-    #[case(None, Binding::Immediate)]
-    #[case(Some("local"), Binding::Immediate)]
-    #[case(Some("cloud"), Binding::WithPod)]
-    #[case(Some("absent"), Binding::Unknown)]
-    fn a_class_says_when_it_binds(#[case] name: Option<&str>, #[case] expected: Binding) {
-        assert_eq!(binding(&classes(), name), expected);
+    #[case(None, Binding::Immediate, Some(false))]
+    #[case(Some("local"), Binding::Immediate, Some(false))]
+    #[case(Some("cloud"), Binding::WithPod, Some(true))]
+    #[case(Some("absent"), Binding::Unknown, None)]
+    fn a_class_says_when_it_binds_and_whether_volumes_grow(
+        #[case] name: Option<&str>,
+        #[case] binding: Binding,
+        #[case] expands: Option<bool>,
+    ) {
+        assert_eq!(storage(&classes(), name), Storage { binding, expands });
     }
 }

@@ -16,6 +16,7 @@ use super::{
     kind::Kind,
     lease::{Deposed, Leadership},
     observations::{ObjectKey, Observations},
+    ownership,
 };
 use crate::{
     api::{
@@ -139,10 +140,15 @@ impl Writer {
         let object = match self.write("create", kind, api.create(&params, &body)).await {
             Err(error) if error.code() == Some(409) => {
                 let object = api.get(&manifest.name).await?;
-                if object.labels().get(LABEL_TENANT_UID).map(String::as_str) != Some(tenant_uid) {
+                if !ownership::belongs_to(&object, tenant_uid) {
                     return Err(WriteError::Taken(ObjectKey::of(kind, manifest)));
                 }
-                object
+                if object.labels().contains_key(LABEL_TENANT_UID) {
+                    object
+                } else {
+                    // Somebody took the label away by which watches find it.
+                    return self.apply(kind, manifest).await;
+                }
             }
             answer => answer?,
         };
@@ -283,8 +289,24 @@ impl Writer {
         };
         let catalog = PlanCatalog::new(PLAN_CATALOG, spec);
         let patch = Patch::Apply(&catalog);
+        let written = self
+            .write(
+                "apply",
+                "PlanCatalog",
+                api.patch(PLAN_CATALOG, &params, &patch),
+            )
+            .await?;
+        if written.spec.plans.iter().all(|plan| names.contains(plan)) {
+            return Ok(());
+        }
+        // An apply leaves what somebody else put into the list.
+        let patch = Patch::Merge(json!({"spec": catalog.spec}));
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
         self.write(
-            "apply",
+            "patch",
             "PlanCatalog",
             api.patch(PLAN_CATALOG, &params, &patch),
         )

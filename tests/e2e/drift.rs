@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
+use granary::api::{ConditionStatus, ConditionType, LABEL_TENANT_UID, PLAN_CATALOG, PlanCatalog};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret, Service};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::audit::Audit;
-use crate::plane::shared;
+use crate::plane::{exclusive, shared};
 use crate::silo::Silo;
-use crate::support::{cleaning_up, client, unique};
+use crate::support::{cleaning_up, client, eventually, unique, wait_for};
 use crate::web;
 
 /// Somebody at a keyboard.
@@ -141,4 +142,106 @@ async fn a_plan_with_a_smaller_volume_leaves_the_volume_as_it_is() {
         assert_eq!(requested().await, before);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_plan_with_a_larger_volume_leaves_one_that_cannot_grow_and_changes_the_rest() {
+    let _plane = shared().await;
+    let client = client().await;
+    let test = unique("grow");
+    cleaning_up(&client, &test, async {
+        let silo = Silo::onboard(&client, &test, "grow").await;
+        silo.change(json!({"plan": "standard"})).await;
+        let tenant = silo
+            .wait("has two pods of the app and says what it kept", |tenant| {
+                let conditions = tenant.status.iter().flat_map(|status| &status.conditions);
+                let says = |text: &str| conditions.clone().any(|one| one.message.contains(text));
+                says("cannot make volumes larger") && says("2 of 2 pods")
+            })
+            .await;
+        assert_eq!(tenant.spec.plan, "standard");
+        silo.ready().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_lost_its_label_is_found_again() {
+    let _plane = shared().await;
+    let client = client().await;
+    let test = unique("label");
+    cleaning_up(&client, &test, async {
+        let silo = Silo::onboard(&client, &test, "label").await;
+        let policy: NetworkPolicy = silo.get("database").await;
+        let relabelled = json!({"metadata": {"labels": {LABEL_TENANT_UID: "another"}}, "spec": {"ingress": [{}]}});
+        edit::<NetworkPolicy>(&silo, "database", relabelled).await;
+        silo.wait_object("database", "is closed again", |now: &NetworkPolicy| {
+            now.spec == policy.spec && now.labels().get(LABEL_TENANT_UID) == policy.labels().get(LABEL_TENANT_UID)
+        })
+        .await;
+
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let bare = json!({"metadata": {"labels": {LABEL_TENANT_UID: null}}});
+        namespaces
+            .patch(&silo.namespace, &by_hand(), &Patch::Merge(bare))
+            .await
+            .unwrap();
+        let labelled = |namespace: Option<&Namespace>| {
+            namespace.is_some_and(|namespace| namespace.labels().contains_key(LABEL_TENANT_UID))
+        };
+        wait_for(namespaces, &silo.namespace, "has its label again", labelled).await;
+        silo.ready().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_claim_that_was_deleted_is_told_and_the_database_kept_running() {
+    let _plane = shared().await;
+    let client = client().await;
+    let test = unique("claim");
+    cleaning_up(&client, &test, async {
+        let silo = Silo::onboard(&client, &test, "claim").await;
+        silo.api::<PersistentVolumeClaim>()
+            .delete("data-database-0", &DeleteParams::default())
+            .await
+            .unwrap();
+        let told = async || {
+            silo.wait_condition(
+                ConditionType::DatabaseReady,
+                ConditionStatus::False,
+                &["VolumeDeleted"],
+            )
+            .await
+        };
+        told().await;
+        silo.change(json!({"state": "Suspended"})).await;
+        eventually("no pod of the app is left", async || {
+            silo.pods("app").await.is_empty()
+        })
+        .await;
+        told().await;
+        assert_eq!(silo.pods("database").await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_catalogue_of_plans_is_kept() {
+    let _plane = exclusive().await;
+    let client = client().await;
+    let catalogs: Api<PlanCatalog> = Api::all(client.clone());
+    let before = catalogs.get(PLAN_CATALOG).await.unwrap();
+    catalogs
+        .delete(PLAN_CATALOG, &DeleteParams::default())
+        .await
+        .unwrap();
+    let same = |now: Option<&PlanCatalog>| now.is_some_and(|now| now.spec == before.spec);
+    wait_for(catalogs.clone(), PLAN_CATALOG, "is back", same).await;
+    let wrong = json!({"spec": {"plans": ["ghost"]}});
+    catalogs
+        .patch(PLAN_CATALOG, &by_hand(), &Patch::Merge(wrong))
+        .await
+        .unwrap();
+    wait_for(catalogs, PLAN_CATALOG, "is right again", same).await;
 }

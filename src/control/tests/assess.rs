@@ -156,6 +156,28 @@ fn a_tenant_is_suspended_when_no_pod_is_left() {
 }
 
 #[test]
+fn a_tenant_whose_pods_still_run_is_not_suspended_yet() {
+    let mut suspended = tenant(json!({"plan": "small", "state": "Suspended"}));
+    suspended.status = serde_json::from_value(json!({"phase": "Ready"})).unwrap();
+    let scene = Scene::of(suspended).pod("app", true, json!({}));
+    assert_eq!(status(&scene).phase, Phase::Degraded);
+}
+
+#[test]
+fn a_claim_that_somebody_deleted_is_no_secret() {
+    let mut scene = served();
+    let claim = scene.manifest(Kind::PersistentVolumeClaim, "data-database-0");
+    scene.change(&claim, |body| {
+        body["metadata"]["resourceVersion"] = json!("10");
+        body["metadata"]["deletionTimestamp"] = json!("2026-11-21T11:59:00Z");
+    });
+    let (holds, reason, message) = condition(&status(&scene.look()), ConditionType::DatabaseReady);
+    assert_eq!(holds, ConditionStatus::False);
+    assert_eq!(reason, "VolumeDeleted");
+    assert!(message.contains("Copy the data now"), "{message}");
+}
+
+#[test]
 fn a_suspended_tenant_names_the_way_back() {
     let scene = Scene::of(tenant(json!({"plan": "small", "state": "Suspended"})));
     let status = status(&scene);

@@ -19,7 +19,7 @@ use super::{
     observations::{Observations, SiloObjects},
     observe::{Gateway, Observed, Volumes},
     probe::Page,
-    storage_classes::Binding,
+    storage_classes::{Binding, Storage},
 };
 use crate::{
     api::{Plan, SiloSettings, Tenant, ValidTenant},
@@ -85,7 +85,7 @@ impl Scene {
             gateway: Gateway::Programmed,
             page: Page::NotTried,
             database: None,
-            binding: Binding::Unknown,
+            storage: Storage::default(),
             volumes: Volumes::Unknown,
             now: now(),
         };

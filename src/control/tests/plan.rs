@@ -47,10 +47,10 @@ fn pods_wait_for_a_volume_that_is_bound_at_once_and_for_no_other() {
     let pods = |scene: &Scene| build(scene).writes.keys().any(|stage| stage.has_pods());
     let mut scene = Scene::new();
     for binding in [Binding::Unknown, Binding::WithPod] {
-        scene.observed.binding = binding;
+        scene.observed.storage.binding = binding;
         assert!(pods(&scene), "{binding:?}");
     }
-    scene.observed.binding = Binding::Immediate;
+    scene.observed.storage.binding = Binding::Immediate;
     assert!(!pods(&scene));
     let claim = scene.manifest(Kind::PersistentVolumeClaim, "data-database-0");
     scene.change(&claim, |body| body["status"] = json!({"phase": "Bound"}));
@@ -263,4 +263,59 @@ fn a_volume_never_shrinks() {
         ["Volume PersistentVolumeClaim data-database-0"]
     );
     assert_eq!(storage("2Gi"), ["Isolation ResourceQuota silo"]);
+}
+
+#[test]
+fn a_volume_whose_class_cannot_grow_keeps_its_size() {
+    let grown = |expands| {
+        let mut scene = Scene::new().built();
+        let claim = scene.manifest(Kind::PersistentVolumeClaim, "data-database-0");
+        scene.change(&claim, |body| {
+            body["metadata"]["resourceVersion"] = json!("8");
+            body["spec"]["resources"]["requests"]["storage"] = json!("512Mi");
+        });
+        scene.observed.storage.expands = expands;
+        wanted(&build(&scene.look()))
+            .iter()
+            .any(|write| write.contains("PersistentVolumeClaim"))
+    };
+    assert!(grown(Some(true)));
+    assert!(grown(None));
+    assert!(!grown(Some(false)));
+}
+
+#[test]
+fn a_volume_that_cannot_be_changed_holds_nothing_else_back() {
+    let holds_back = |scene: &Scene| build(scene).writes[&Stage::Volume][0].holds_back;
+    assert!(holds_back(&Scene::new()));
+    let mut scene = Scene::new().built();
+    let claim = scene.manifest(Kind::PersistentVolumeClaim, "data-database-0");
+    scene.change(&claim, |body| {
+        body["metadata"]["resourceVersion"] = json!("8");
+        body["spec"]["resources"]["requests"]["storage"] = json!("512Mi");
+    });
+    assert!(!holds_back(&scene.look()));
+}
+
+#[test]
+fn a_database_whose_claim_was_deleted_is_not_stopped_by_a_suspension() {
+    let pruned = |claim_deleted: bool| {
+        let mut scene = Scene::new().built();
+        let suspended = tenant(json!({"plan": "small", "state": "Suspended"}));
+        let claim = scene.manifest(Kind::PersistentVolumeClaim, "data-database-0");
+        scene.change(&claim, |body| {
+            body["metadata"]["resourceVersion"] = json!("8");
+            if claim_deleted {
+                body["metadata"]["deletionTimestamp"] = json!("2026-11-21T11:59:00Z");
+            }
+        });
+        let mut scene = scene.look();
+        scene.valid = Scene::of(suspended).valid;
+        build(&scene)
+            .prune
+            .iter()
+            .any(|deletion| deletion.key.kind == Kind::StatefulSet)
+    };
+    assert!(pruned(false));
+    assert!(!pruned(true));
 }
