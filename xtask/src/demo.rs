@@ -40,7 +40,7 @@ pub fn run_demo(choice: &Choice) -> Result<()> {
         progress.step(&format!("{url} answers"), || answers(&target, url))?;
     }
     progress.line("done");
-    tell(&target, &urls, &progress)
+    tell(&target, choice, &urls, &progress)
 }
 
 fn apply(target: &Target) -> Result<()> {
@@ -120,7 +120,7 @@ fn answers(target: &Target, url: &str) -> Result<()> {
     .map_err(|error| error.context(last.clone()))
 }
 
-fn tell(target: &Target, urls: &[String], progress: &Progress) -> Result<()> {
+fn tell(target: &Target, choice: &Choice, urls: &[String], progress: &Progress) -> Result<()> {
     let bin = crate::cluster::build::links()?;
     println!();
     println!(
@@ -156,8 +156,8 @@ fn tell(target: &Target, urls: &[String], progress: &Progress) -> Result<()> {
     println!("  granary onboard initech            another tenant");
     println!("  granary suspend {ONBOARDED}             its pods go, its data stays");
     println!("  granary offboard {ONBOARDED}            it goes, with all its data");
-    if target.kubeconfig.is_some() {
-        println!("  cargo xtask cluster down           everything goes");
+    if let Some(down) = choice.down_command() {
+        println!("  {down:<34} everything goes");
     }
     Ok(())
 }

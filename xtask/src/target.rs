@@ -80,6 +80,11 @@ impl Choice {
         }
     }
 
+    /// The command that takes the local cluster down, if no other one was named.
+    pub fn down_command(&self) -> Option<String> {
+        self.context.is_none().then(|| self.local.down_command())
+    }
+
     /// Brings the cluster up, builds and loads the images, installs the chart: what is
     /// independent runs side by side.
     pub fn install(&self, progress: &Progress) -> Result<Target> {

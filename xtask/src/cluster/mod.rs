@@ -19,6 +19,7 @@ mod status;
 pub mod up;
 mod versions;
 
+use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
 
@@ -30,25 +31,28 @@ pub use layout::Cluster;
 
 use crate::progress::Progress;
 
+/// The cluster's name, where none is given.
+const NAME: &str = "granary";
+/// The host's ports, where none are given.
+const PORTS: Ports = Ports {
+    http: 8080,
+    https: 8443,
+};
+
 /// Which cluster, and where it is reached.
 #[derive(Debug, Clone, Args)]
 pub struct Choice {
     /// The cluster's name.
-    #[arg(
-        long,
-        env = "GRANARY_CLUSTER",
-        default_value = "granary",
-        global = true
-    )]
+    #[arg(long, env = "GRANARY_CLUSTER", default_value = NAME, global = true)]
     pub name: String,
     /// The host's port that leads to the gateway's HTTP listener.
-    #[arg(long, env = "GRANARY_HTTP_PORT", default_value_t = 8080, global = true)]
+    #[arg(long, env = "GRANARY_HTTP_PORT", default_value_t = PORTS.http, global = true)]
     pub http_port: u16,
     /// The host's port that leads to the gateway's HTTPS listener.
     #[arg(
         long,
         env = "GRANARY_HTTPS_PORT",
-        default_value_t = 8443,
+        default_value_t = PORTS.https,
         global = true
     )]
     pub https_port: u16,
@@ -65,6 +69,32 @@ impl Choice {
         Ports {
             http: self.http_port,
             https: self.https_port,
+        }
+    }
+
+    /// The command that brings this cluster up, to copy.
+    pub fn up_command(&self) -> String {
+        let mut command = self.command("up");
+        if self.http_port != PORTS.http {
+            let _ = write!(command, " --http-port {}", self.http_port);
+        }
+        if self.https_port != PORTS.https {
+            let _ = write!(command, " --https-port {}", self.https_port);
+        }
+        command
+    }
+
+    /// The command that takes this cluster down, to copy.
+    pub fn down_command(&self) -> String {
+        self.command("down")
+    }
+
+    /// Names the cluster wherever another one would be meant without.
+    fn command(&self, verb: &str) -> String {
+        if self.name == NAME {
+            format!("cargo xtask cluster {verb}")
+        } else {
+            format!("cargo xtask cluster {verb} --name {}", self.name)
         }
     }
 }
@@ -102,10 +132,10 @@ pub fn run(choice: &Choice, command: Command) -> Result<()> {
             let progress = Progress::start();
             up::up(&cluster, choice.ports(), &progress)?;
             progress.line("the cluster is up");
-            status::print(&cluster, choice.ports())
+            status::print(&cluster, choice)
         }
         Command::Down => down(&cluster, &Progress::start()),
-        Command::Status => status::print(&cluster, choice.ports()),
+        Command::Status => status::print(&cluster, choice),
         Command::Load { archives } => {
             for archive in archives {
                 for loaded in image::load_image(&cluster, &archive)? {
@@ -159,4 +189,39 @@ fn remove_data(cluster: &Cluster) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choice(name: &str, ports: Ports) -> Choice {
+        Choice {
+            name: name.to_owned(),
+            http_port: ports.http,
+            https_port: ports.https,
+        }
+    }
+
+    #[test]
+    fn a_command_to_copy_means_this_cluster_and_no_other() {
+        let usual = choice(NAME, PORTS);
+        assert_eq!(usual.up_command(), "cargo xtask cluster up");
+        assert_eq!(usual.down_command(), "cargo xtask cluster down");
+        let other = choice(
+            "breaker",
+            Ports {
+                http: 8081,
+                ..PORTS
+            },
+        );
+        assert_eq!(
+            other.up_command(),
+            "cargo xtask cluster up --name breaker --http-port 8081"
+        );
+        assert_eq!(
+            other.down_command(),
+            "cargo xtask cluster down --name breaker"
+        );
+    }
 }

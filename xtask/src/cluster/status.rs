@@ -5,7 +5,8 @@ use std::io::{ErrorKind, Write as _};
 
 use anyhow::Result;
 
-use super::forward::{self, Ports};
+use super::Choice;
+use super::forward;
 use super::layout::Cluster;
 use super::pki::{BASE_DOMAIN, api_server};
 use super::versions::{CILIUM, COREDNS, ETCD, KUBERNETES, TRAEFIK};
@@ -27,8 +28,8 @@ const PROCESSES: [(&str, &str); 10] = [
 ];
 
 /// Prints the cluster's state on stdout.
-pub fn print(cluster: &Cluster, ports: Ports) -> Result<()> {
-    let text = describe(cluster, ports)?;
+pub fn print(cluster: &Cluster, choice: &Choice) -> Result<()> {
+    let text = describe(cluster, choice)?;
     // Whoever reads it may have seen enough.
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
@@ -36,7 +37,7 @@ pub fn print(cluster: &Cluster, ports: Ports) -> Result<()> {
     }
 }
 
-fn describe(cluster: &Cluster, ports: Ports) -> Result<String> {
+fn describe(cluster: &Cluster, choice: &Choice) -> Result<String> {
     let mut text = String::new();
     writeln!(text, "cluster {}", cluster.name)?;
     for (name, version) in PROCESSES
@@ -52,7 +53,8 @@ fn describe(cluster: &Cluster, ports: Ports) -> Result<String> {
     let Some(tools) = build::built()? else {
         writeln!(
             text,
-            "  its components are not all built: run `cargo xtask cluster up`"
+            "  its components are not all built: run `{}`",
+            choice.up_command()
         )?;
         return Ok(text);
     };
@@ -61,7 +63,8 @@ fn describe(cluster: &Cluster, ports: Ports) -> Result<String> {
     {
         writeln!(
             text,
-            "  the API server does not answer: run `cargo xtask cluster up`"
+            "  the API server does not answer: run `{}`",
+            choice.up_command()
         )?;
         return Ok(text);
     }
@@ -105,7 +108,7 @@ fn describe(cluster: &Cluster, ports: Ports) -> Result<String> {
     writeln!(
         text,
         "  tenants      https://NAME.{BASE_DOMAIN}:{} (HTTP: {})",
-        ports.https, ports.http
+        choice.https_port, choice.http_port
     )?;
     writeln!(text, "  gateway CA   {}", cluster.gateway_ca().display())?;
     writeln!(text, "  audit log    {}", cluster.audit_log().display())?;
