@@ -90,7 +90,7 @@ pub fn assess(valid: &ValidTenant, observed: &Observed, executed: &Executed) -> 
             verdicts.push((condition, Verdict::fails(reason, message.clone())));
         }
     }
-    apply_failures(&mut verdicts, executed);
+    apply_failures(&mut verdicts, observed, executed);
     let ready = overall(&verdicts);
     let phase = phase(valid.state, &ready, observed);
     verdicts.push((ConditionType::Ready, ready));
@@ -148,7 +148,7 @@ pub fn assess_removal(observed: &Observed, executed: &Executed) -> TenantStatus 
     let mut status = observed.tenant.status.clone().unwrap_or_default();
     let generation = observed.tenant.metadata.generation.unwrap_or_default();
     let mut verdicts = vec![(ConditionType::Ready, removal(observed))];
-    apply_failures(&mut verdicts, executed);
+    apply_failures(&mut verdicts, observed, executed);
     let previous = status.clone();
     status.conditions = dated(verdicts, generation, Some(&previous), observed.now);
     status.phase = Phase::Deleting;
@@ -423,12 +423,13 @@ fn stopped(valid: &ValidTenant, observed: &Observed) -> (&'static str, String) {
 }
 
 /// Writes that failed outrank what was seen.
-fn apply_failures(verdicts: &mut [(ConditionType, Verdict)], executed: &Executed) {
+fn apply_failures(
+    verdicts: &mut [(ConditionType, Verdict)],
+    observed: &Observed,
+    executed: &Executed,
+) {
     for failure in &executed.failures {
-        let verdict = Verdict::fails(
-            failure.error.reason(),
-            format!("{}: {}", failure.object, failure.error),
-        );
+        let verdict = Verdict::fails(failure.error.reason(), failure.to_string());
         let place = verdicts
             .iter()
             .position(|(condition, _)| *condition == failure.condition);
@@ -443,12 +444,22 @@ fn apply_failures(verdicts: &mut [(ConditionType, Verdict)], executed: &Executed
         .map(|failure| failure.condition)
         .min()
     {
+        let what = match first {
+            ConditionType::NamespaceReady => "the namespace".to_owned(),
+            other => format!("{other:?}"),
+        };
         for (condition, verdict) in verdicts.iter_mut() {
-            if *condition > first
-                && verdict.status == ConditionStatus::True
-                && *condition <= ConditionType::CertificatesReady
-            {
-                *verdict = Verdict::fails("Waiting", format!("waits for {first:?}"));
+            let untried = *condition <= ConditionType::CertificatesReady
+                && verdict.status == ConditionStatus::True;
+            // Without a namespace there is nothing that they could speak of, but for failures of their own.
+            let nowhere = *condition < ConditionType::Ready
+                && !observed.has_namespace()
+                && !executed
+                    .failures
+                    .iter()
+                    .any(|failure| failure.condition == *condition);
+            if *condition > first && (untried || nowhere) {
+                *verdict = Verdict::fails("Waiting", format!("waits for {what}"));
             }
         }
     }

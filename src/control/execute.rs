@@ -3,6 +3,8 @@
 //! Isolation comes before anything that runs. Within a stage writes go side by side, and one that fails keeps neither
 //! its neighbours nor the next tenant waiting; it only holds back the stages after it. Every write may be repeated.
 
+use std::fmt;
+
 use futures::future::join_all;
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
@@ -40,6 +42,16 @@ pub struct Failure {
     pub object: String,
     /// Why.
     pub error: ExecuteError,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.error {
+            // It begins with the object.
+            ExecuteError::Write(error @ WriteError::Taken(_)) => error.fmt(f),
+            error => write!(f, "{}: {error}", self.object),
+        }
+    }
 }
 
 /// Why a step of a plan could not be done.

@@ -3,7 +3,13 @@ use serde_json::json;
 use super::*;
 use crate::{
     api::{ConditionStatus, ConditionType, Phase, TenantStatus},
-    control::{assess, execute::Executed, probe::AgentReport},
+    control::{
+        assess,
+        execute::{Executed, Failure},
+        observations::ObjectKey,
+        probe::AgentReport,
+        writer::WriteError,
+    },
 };
 
 fn status(scene: &Scene) -> TenantStatus {
@@ -212,4 +218,42 @@ fn a_gateway_that_is_missing_outranks_a_page_that_still_answers() {
         (holds, reason.as_str()),
         (ConditionStatus::False, "GatewayMissing")
     );
+}
+
+#[test]
+fn a_namespace_that_is_somebody_elses_holds_up_everything() {
+    let scene = Scene::new();
+    let namespace = scene.manifest(Kind::Namespace, scene.valid.namespace.as_str());
+    let key = ObjectKey::of(Kind::Namespace, &namespace);
+    let executed = Executed {
+        failures: vec![Failure {
+            condition: ConditionType::NamespaceReady,
+            object: key.to_string(),
+            error: WriteError::Taken(key).into(),
+        }],
+        ..Executed::default()
+    };
+    let status = assess::assess(&scene.valid, &scene.observed, &executed);
+    let (_, reason, message) = condition(&status, ConditionType::NamespaceReady);
+    assert_eq!(reason, "NameTaken");
+    assert_eq!(message.matches("Namespace silo-").count(), 1, "{message}");
+    for type_ in [
+        ConditionType::NetworkIsolated,
+        ConditionType::CertificatesReady,
+        ConditionType::DatabaseReady,
+        ConditionType::MigrationReady,
+        ConditionType::AppReady,
+        ConditionType::RouteReady,
+    ] {
+        assert_eq!(
+            condition(&status, type_),
+            (
+                ConditionStatus::False,
+                "Waiting".to_owned(),
+                "waits for the namespace".to_owned()
+            ),
+            "{type_:?}"
+        );
+    }
+    assert_eq!(condition(&status, ConditionType::Ready).1, "NameTaken");
 }
