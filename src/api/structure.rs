@@ -86,13 +86,13 @@ fn check_value(schema: &Value, value: &Value, path: &str, faults: &mut Vec<Fault
             if schema["minimum"].as_f64().is_some_and(|min| number < min) {
                 fault(format!(
                     "Invalid value: {value}: must be {} or more",
-                    schema["minimum"]
+                    limit(&schema["minimum"])
                 ));
             }
             if schema["maximum"].as_f64().is_some_and(|max| number > max) {
                 fault(format!(
                     "Invalid value: {value}: must be {} or less",
-                    schema["maximum"]
+                    limit(&schema["maximum"])
                 ));
             }
         }
@@ -208,6 +208,13 @@ fn type_of(value: &Value) -> &'static str {
     }
 }
 
+/// A limit as people write it: the schema has whole numbers as `20.0`.
+fn limit(limit: &Value) -> String {
+    limit
+        .as_f64()
+        .map_or_else(|| limit.to_string(), |number| number.to_string())
+}
+
 /// The value as a message shows it: one line, not too long.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
@@ -220,6 +227,14 @@ fn shown(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_are_whole_numbers() {
+        let schema = serde_json::json!({"type": "integer", "minimum": 1.0, "maximum": 20.0});
+        let said = |value: i64| check(&schema, &value.into()).remove(0).1;
+        assert_eq!(said(0), "Invalid value: 0: must be 1 or more");
+        assert_eq!(said(21), "Invalid value: 21: must be 20 or less");
+    }
 
     #[test]
     fn letters_apart() {

@@ -1,6 +1,5 @@
 //! `granary validate`: the rules of the API server, without one.
 
-use std::error::Error as _;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -14,7 +13,10 @@ use super::printer::{Printer, View};
 use super::table::{Grid, Tone};
 use crate::api::validate::{Checked, Verdict};
 
-/// Check files of tenants and plans offline, by the same rules as the cluster
+/// Check files of tenants and plans offline, by the rules of the API server
+///
+/// What needs a cluster is not checked: whether the plan exists, whether the name is taken, whether a domain is under the
+/// cluster's own, and what may change of an object that is there. `kubectl apply --dry-run=server` checks that too.
 #[derive(Args, Debug)]
 pub struct ValidateArgs {
     /// File with one or more objects, YAML or JSON; - reads standard input (repeat for several)
@@ -135,20 +137,13 @@ pub fn run(args: &ValidateArgs, printer: Printer) -> Result<(), Failure> {
         let name = file.display().to_string();
         let text = read(file)?;
         let checked = crate::api::validate(&text).map_err(|error| {
-            let failure = Failure::new(Exit::Refused, format!("{name}: {error}"));
-            match error.source() {
-                Some(source) => failure.why(source.to_string()),
-                None => failure,
-            }
+            Failure::new(Exit::Refused, format!("{name}: {error}")).why(error.explained())
         })?;
         objects.extend(
             checked
                 .into_iter()
                 .map(|checked| Object::of(&name, checked)),
         );
-    }
-    if objects.is_empty() {
-        printer.note("There is no object in it.");
     }
     let invalid = objects
         .iter()
@@ -160,6 +155,18 @@ pub fn run(args: &ValidateArgs, printer: Printer) -> Result<(), Failure> {
         objects,
     };
     printer.show(&report)?;
+    // A file that was cut off, or the wrong one, is not to pass for a valid one.
+    if report.objects.is_empty() {
+        let files: Vec<String> = args
+            .files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect();
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("{}: there is no object in it", files.join(", ")),
+        ));
+    }
     if invalid == 0 {
         return Ok(());
     }

@@ -67,6 +67,15 @@ fn standard_input_is_validated_too() {
     };
     let valid = fs::read_to_string(repository("tests/cli/valid.yaml")).expect("the fixture");
     assert_eq!(code(&validate(&valid)), 0);
+    for empty in ["", "# Nothing.\n---\n"] {
+        let nothing = validate(empty);
+        assert_eq!(code(&nothing), 5, "{}", stderr(&nothing));
+        assert!(
+            stderr(&nothing).contains("there is no object in it"),
+            "{}",
+            stderr(&nothing)
+        );
+    }
     let broken = validate("spec: {plan: small");
     assert_eq!(code(&broken), 5);
     assert!(
