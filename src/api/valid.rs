@@ -7,6 +7,8 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use shape::{is_dns_label, is_dns_name};
+
 use super::quantity::{Bytes, Cpu};
 use super::{Environment, Plan, Release, SiloName, Tenant, TenantState};
 

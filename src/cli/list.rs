@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::ListParams;
 
+use super::argument;
 use super::cluster::Cluster;
 use super::failure::Failure;
 use super::look;
@@ -19,7 +20,7 @@ const PAGE: u32 = 500;
 #[derive(Args, Debug)]
 pub struct ListArgs {
     /// Only tenants with these labels (key=value, !key, key in (a,b), …)
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = argument::selector)]
     selector: Option<String>,
     /// Only tenants in this phase (repeat for several)
     #[arg(long, value_name = "PHASE", ignore_case = true, value_parser = phases())]

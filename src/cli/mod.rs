@@ -5,6 +5,7 @@
 
 mod advice;
 mod age;
+mod argument;
 mod cluster;
 mod completion;
 mod crd;

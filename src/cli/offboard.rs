@@ -9,6 +9,7 @@ use kube::api::{DeleteParams, Preconditions};
 use serde::Serialize;
 
 use super::age::elapsed;
+use super::argument;
 use super::cluster::Cluster;
 use super::exit::Exit;
 use super::failure::Failure;
@@ -25,6 +26,7 @@ use crate::api::{Tenant, TenantState};
 #[derive(Args, Debug)]
 pub struct OffboardArgs {
     /// Name of the tenant
+    #[arg(value_parser = argument::tenant)]
     name: String,
     /// The tenant's name once more, instead of typing it at the prompt
     #[arg(long, value_name = "NAME")]

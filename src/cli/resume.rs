@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::age::elapsed;
+use super::argument;
 use super::cluster::Cluster;
 use super::exit::Exit;
 use super::failure::Failure;
@@ -22,6 +23,7 @@ use crate::api::{Tenant, TenantState};
 #[derive(Args, Debug)]
 pub struct ResumeArgs {
     /// Name of the tenant
+    #[arg(value_parser = argument::tenant)]
     name: String,
     #[command(flatten)]
     wait: WaitArgs,

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::argument;
 use super::cluster::Cluster;
 use super::exit::Exit;
 use super::failure::Failure;
@@ -14,6 +15,7 @@ use crate::api::TenantState;
 #[derive(Args, Debug)]
 pub struct SuspendArgs {
     /// Name of the tenant
+    #[arg(value_parser = argument::tenant)]
     name: String,
     #[command(flatten)]
     wait: WaitArgs,

@@ -31,6 +31,13 @@ fn the_reference_is_what_the_commands_say() {
 #[case(&["list", "-o", "xml"])]
 #[case(&["frobnicate"])]
 #[case(&["validate"])]
+#[case(&["status", "a b"])]
+#[case(&["status", ""])]
+#[case(&["status", "www/../x"])]
+#[case(&["suspend", "a/b"])]
+#[case(&["resume", "A"])]
+#[case(&["offboard", "", "--confirm", ""])]
+#[case(&["list", "-l", "bad==x=y"])]
 fn what_makes_no_sense_ends_with_2(#[case] args: &[&str]) {
     let output = run(args);
     assert_eq!(code(&output), 2, "{}", stderr(&output));

@@ -13,7 +13,7 @@ pub(super) fn is_uid(text: &str) -> bool {
 }
 
 /// One DNS label: lower-case letters, digits and dashes inside.
-pub(super) fn is_dns_label(text: &str) -> bool {
+pub fn is_dns_label(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text
             .bytes()
@@ -23,7 +23,7 @@ pub(super) fn is_dns_label(text: &str) -> bool {
 }
 
 /// Labels with dots between.
-pub(super) fn is_dns_name(text: &str) -> bool {
+pub fn is_dns_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_dns_label)
 }
 

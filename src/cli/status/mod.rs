@@ -16,6 +16,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use tokio::time::timeout;
 
+use super::argument;
 use super::cluster::Cluster;
 use super::events;
 use super::exit::Exit;
@@ -36,6 +37,7 @@ const SETTLE: Duration = Duration::from_millis(200);
 #[derive(Args, Debug)]
 pub struct StatusArgs {
     /// Name of the tenant
+    #[arg(value_parser = argument::tenant)]
     name: String,
     /// Show it again whenever something changes, until Ctrl-C
     #[arg(short, long)]
