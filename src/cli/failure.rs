@@ -130,13 +130,13 @@ impl Failure {
         if says(reason::FORBIDDEN, 403) {
             let failure = explained(Exit::Refused);
             return if by_admission(&status.message) {
-                failure
+                lacking_parameters(failure, &status.message)
             } else {
                 failure.next("granary doctor   # shows which permissions are missing")
             };
         }
         if says(reason::INVALID, 422) || says(reason::BAD_REQUEST, 400) {
-            return explained(Exit::Refused);
+            return lacking_parameters(explained(Exit::Refused), &status.message);
         }
         if says(reason::TIMEOUT, 504) || says(reason::SERVER_TIMEOUT, 504) {
             return explained(Exit::TimedOut);
@@ -159,6 +159,17 @@ fn names_an_object(status: &Status) -> bool {
 /// Whether an admission policy, not the caller's permissions, forbade it.
 fn by_admission(message: &str) -> bool {
     message.contains("denied request") || message.contains("admission")
+}
+
+/// A policy that misses its parameters speaks of itself; people need to know whose they are.
+fn lacking_parameters(failure: Failure, message: &str) -> Failure {
+    if message.contains("no params found") {
+        failure.next(
+            "granary doctor   # the catalogue of plans is missing; the operator restores it while it runs",
+        )
+    } else {
+        failure
+    }
 }
 
 /// The fields that were refused, each with its reason.
@@ -263,6 +274,27 @@ mod tests {
         assert_eq!(
             refused.reasons(),
             ["the name \"www\" is reserved (admission policy granary-reserved-names)"]
+        );
+    }
+
+    #[rstest]
+    #[case(403, "Forbidden")]
+    #[case(422, "Invalid")]
+    fn a_missing_catalogue_leads_to_the_operator(#[case] code: u16, #[case] reason: &str) {
+        let refused = Failure::from_status(
+            "cannot onboard tenant \"acme\"",
+            &status(json!({
+                "code": code, "reason": reason,
+                "message": "tenants.granary.dev \"acme\" is forbidden: ValidatingAdmissionPolicy 'granary-plans' with binding 'granary-plans' denied request: failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction",
+            })),
+        );
+        assert_eq!(refused.exit(), Exit::Refused);
+        assert!(
+            refused
+                .lines()
+                .iter()
+                .any(|(kind, text)| *kind == "next" && text.starts_with("granary doctor")),
+            "{refused:?}"
         );
     }
 
