@@ -41,7 +41,7 @@ pub async fn keep(
             live = Some(names);
         }
         tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return },
+            plans_changed = changes.changed() => if plans_changed.is_err() { return },
             event = catalogue.next() => match event {
                 Some(Ok(watcher::Event::Apply(found) | watcher::Event::InitApply(found))) => {
                     live = Some(found.spec.plans.into_iter().collect());
