@@ -13,9 +13,10 @@
 //! | [`resources`] | one pure builder per Kubernetes kind of a silo                              | `api`, `pki` (types)       |
 //! | [`pki`]       | a silo's certificate authority and leaf certificates                        | `api`                      |
 //! | [`control`]   | the operator: the pipeline above, watches, leader election                  | all but `cli`              |
-//! | [`agent`]     | PID 1 of a database pod: initialise, supervise, report                      | `telemetry`                |
+//! | [`agent`]     | PID 1 of a database pod: initialise, supervise, report                      | `telemetry`, `https`       |
 //! | [`cli`]       | one file per command, printer, exit codes                                   | all                        |
-//! | [`telemetry`] | logs, metrics, health endpoints                                             | nothing of ours            |
+//! | [`telemetry`] | logs, metrics, health endpoints                                             | `https`                    |
+//! | [`https`]     | TLS 1.3 servers and clients, certificate files that change                  | nothing of ours            |
 //! | [`config`]    | the operator's settings, read once                                          | nothing of ours            |
 
 pub mod agent;
@@ -23,6 +24,7 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod https;
 pub mod pki;
 pub mod resources;
 pub mod telemetry;

@@ -5,65 +5,16 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use zeroize::Zeroizing;
 
-/// Why a set of certificate files is not used.
-#[derive(Debug, thiserror::Error)]
-pub enum CertificateError {
-    /// A file could not be read or written.
-    #[error("cannot read or write {path}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// A file holds no PEM of the kind expected.
-    #[error("{path} holds no usable {what}")]
-    Pem {
-        /// The file.
-        path: PathBuf,
-        /// What was looked for.
-        what: &'static str,
-        /// What is wrong with the text, if it is the text.
-        #[source]
-        source: Option<rustls_pki_types::pem::Error>,
-    },
-    /// The authorities cannot verify anybody.
-    #[error("{path} holds no usable certificate authority")]
-    Authorities {
-        /// The bundle.
-        path: PathBuf,
-        /// What rustls said.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// Certificate and key are not a pair, or rustls cannot use them.
-    #[error("tls.crt and tls.key in {path} are not a usable pair")]
-    Pair {
-        /// The folder.
-        path: PathBuf,
-        /// What rustls said.
-        #[source]
-        source: rustls::Error,
-    },
-}
-
-/// What tells one state of a folder's files from another: device, inode, size and time of each.
-type Fingerprint = [Option<(u64, u64, u64, i64, i64)>; 3];
-
-const CERTIFICATE: &str = "tls.crt";
-const KEY: &str = "tls.key";
-const AUTHORITIES: &str = "ca.crt";
+use crate::https::files::{
+    self, AUTHORITIES, CERTIFICATE, CertificateError, Fingerprint, KEY, fingerprint,
+};
 
 /// Paths of the copies that PostgreSQL reads.
 #[derive(Debug, Clone)]
@@ -95,7 +46,7 @@ impl Certificates {
 
     /// Whether the files changed since they were last loaded.
     pub fn changed(&self) -> bool {
-        fingerprint(&self.source) != self.seen
+        seen(&self.source) != self.seen
     }
 
     /// Where the copies are.
@@ -111,13 +62,8 @@ impl Certificates {
     /// If they are not usable, what was installed before stays.
     pub fn load(&mut self) -> Result<Arc<ServerConfig>, CertificateError> {
         // Taken first: a change while reading is then seen as one more change.
-        self.seen = fingerprint(&self.source);
-        let read = |name: &str| {
-            let path = self.source.join(name);
-            fs::read(&path)
-                .map(Zeroizing::new)
-                .map_err(|source| CertificateError::Io { path, source })
-        };
+        self.seen = seen(&self.source);
+        let read = |name: &str| files::read(&self.source.join(name));
         let (certificate, key, authorities) = (read(CERTIFICATE)?, read(KEY)?, read(AUTHORITIES)?);
         let config = server_config(&self.source, &certificate, &key, &authorities)?;
         let installed = self.installed();
@@ -132,17 +78,8 @@ impl Certificates {
     }
 }
 
-fn fingerprint(folder: &Path) -> Fingerprint {
-    [CERTIFICATE, KEY, AUTHORITIES].map(|name| {
-        let file = fs::metadata(folder.join(name)).ok()?;
-        Some((
-            file.dev(),
-            file.ino(),
-            file.size(),
-            file.mtime(),
-            file.mtime_nsec(),
-        ))
-    })
+fn seen(folder: &Path) -> Fingerprint {
+    fingerprint(folder, &[CERTIFICATE, KEY, AUTHORITIES])
 }
 
 /// Replaces a file at once, readable by nobody else: PostgreSQL refuses a key that others can read.
@@ -166,19 +103,15 @@ fn server_config(
     key: &[u8],
     authorities: &[u8],
 ) -> Result<ServerConfig, CertificateError> {
-    let chain = pem_certificates(&folder.join(CERTIFICATE), certificate)?;
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(|source| CertificateError::Pem {
-        path: folder.join(KEY),
-        what: "private key",
-        source: Some(source),
-    })?;
+    let chain = files::certificates(&folder.join(CERTIFICATE), certificate)?;
+    let key = files::private_key(&folder.join(KEY), key)?;
     let bundle = folder.join(AUTHORITIES);
     let unusable = |source| CertificateError::Authorities {
         path: bundle.clone(),
         source,
     };
     let mut roots = RootCertStore::empty();
-    for authority in pem_certificates(&bundle, authorities)? {
+    for authority in files::certificates(&bundle, authorities)? {
         roots
             .add(authority)
             .map_err(|error| unusable(error.into()))?;
@@ -200,23 +133,4 @@ fn server_config(
         .map_err(pair)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
-}
-
-fn pem_certificates(
-    path: &Path,
-    pem: &[u8],
-) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let error = |source| CertificateError::Pem {
-        path: path.to_owned(),
-        what: "certificate",
-        source,
-    };
-    let found = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| error(Some(e)))?;
-    if found.is_empty() {
-        Err(error(None))
-    } else {
-        Ok(found)
-    }
 }

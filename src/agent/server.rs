@@ -1,7 +1,5 @@
 //! The agent's HTTPS server: kubelet's probes, and the status that only the operator may read.
 
-use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,30 +9,24 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Json, Router};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
-use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Mutex, Semaphore, watch};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::probe::{Facts, Probe};
 use super::readiness::{Readiness, Reason};
 use super::volume::Space;
+use crate::https::server::{Peer, Server};
 
 /// Common name of the operator's client certificate.
 const OPERATOR: &str = "operator";
 /// The longest a probe is held open, and what it gets if it does not ask.
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
-/// How long a client may take for the TLS handshake or for the head of a request.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// More clients than this wait their turn.
 const MOST_CONNECTIONS: usize = 64;
-/// Pause after an accept that failed, such as for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long PostgreSQL's last good answer holds. Its end is noticed at once all the same: the agent is its parent.
 const GOOD_FOR: Duration = Duration::from_secs(10);
@@ -71,16 +63,6 @@ impl Shared {
     }
 }
 
-/// Listens on all addresses, on those of IPv4 alone where the machine has no IPv6.
-pub async fn bind(port: u16) -> io::Result<TcpListener> {
-    match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
-        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-            TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await
-        }
-        listener => listener,
-    }
-}
-
 /// Serves until it is dropped.
 pub async fn serve(listener: TcpListener, shared: Shared) {
     let tls = shared.tls.clone();
@@ -89,64 +71,13 @@ pub async fn serve(listener: TcpListener, shared: Shared) {
         .route("/readyz", get(readyz))
         .route("/status", get(status))
         .with_state(shared);
-    let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else {
-            return;
-        };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let connection = connection(stream, tls.load_full(), router.clone());
-                tokio::spawn(async move {
-                    connection.await;
-                    drop(slot);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-/// One client, from the handshake to its end. Failures are the client's: probes and scanners cause them daily.
-async fn connection(stream: TcpStream, tls: Arc<ServerConfig>, router: Router) {
-    let stream = match timeout(PATIENCE, TlsAcceptor::from(tls).accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
-        Err(_) => return,
+    let server = Server {
+        listener,
+        tls,
+        router,
+        connections: MOST_CONNECTIONS,
     };
-    let peer = Peer(
-        stream
-            .get_ref()
-            .1
-            .peer_certificates()
-            .and_then(|chain| common_name(chain.first()?)),
-    );
-    let service = TowerToHyperService::new(router.layer(Extension(peer)));
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "a connection ended early");
-    }
-}
-
-/// Common name of the client's certificate, which the silo's authority signed; `None` for a client without one.
-#[derive(Debug, Clone)]
-struct Peer(Option<String>);
-
-fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let mut names = certificate.subject().iter_common_name();
-    // Two names would let two readers disagree about who this is.
-    match (names.next(), names.next()) {
-        (Some(name), None) => name.as_str().ok().map(str::to_owned),
-        _ => None,
-    }
+    server.serve(CancellationToken::new()).await;
 }
 
 #[derive(Debug, Deserialize)]
@@ -201,8 +132,8 @@ struct Status {
     volume: Option<Space>,
 }
 
-async fn status(State(shared): State<Shared>, Extension(Peer(peer)): Extension<Peer>) -> Response {
-    if peer.as_deref() != Some(OPERATOR) {
+async fn status(State(shared): State<Shared>, Extension(peer): Extension<Peer>) -> Response {
+    if peer.common_name.as_deref() != Some(OPERATOR) {
         let message =
             format!("this needs a client certificate of the silo with common name {OPERATOR}\n");
         return (StatusCode::FORBIDDEN, message).into_response();

@@ -24,6 +24,7 @@ use super::readiness::{Readiness, Reason};
 use super::server::Checked;
 use super::volume::{Volume, VolumeError};
 use super::{server, settings};
+use crate::https;
 
 /// How often a starting server is looked at.
 const READY_TICK: Duration = Duration::from_millis(5);
@@ -85,7 +86,7 @@ impl<'a> Agent<'a> {
 
     /// First of all a server for the probes: one that finds nobody listening comes back only after its period.
     async fn listen(args: &'a DatabaseArgs) -> anyhow::Result<Self> {
-        let listener = server::bind(args.agent_port)
+        let listener = https::server::bind(args.agent_port)
             .await
             .with_context(|| format!("cannot listen on port {}", args.agent_port))?;
         let mut certificates = Certificates::new(&args.tls_dir, &args.run_dir);

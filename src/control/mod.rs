@@ -16,7 +16,6 @@
 pub mod assess;
 pub mod context;
 pub mod execute;
-pub mod https;
 pub mod kind;
 pub mod lease;
 pub mod memory;

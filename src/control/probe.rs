@@ -11,9 +11,9 @@ use kube::ResourceExt;
 use rustls::ClientConfig;
 use serde::Deserialize;
 
-use super::https::{self, Target};
 use crate::{
     api::Tenant,
+    https::client::{self, Target},
     pki::{self, Authority},
 };
 
@@ -122,7 +122,7 @@ impl Probes {
             host,
             path: "/readyz",
         };
-        match https::get(self.gateway.tls.clone(), &target, TIMEOUT).await {
+        match client::get(self.gateway.tls.clone(), &target, TIMEOUT).await {
             Ok((status, _)) if status.is_success() => Page::Answers,
             Ok((status, _)) => Page::Fails(format!(
                 "the gateway answered {status} for https://{}/readyz",
@@ -150,7 +150,7 @@ impl Probes {
             host: "database".to_owned(),
             path: "/status",
         };
-        let (_, body) = https::get(tls, &target, TIMEOUT).await.ok()?;
+        let (_, body) = client::get(tls, &target, TIMEOUT).await.ok()?;
         let report: AgentReport = serde_json::from_slice(&body).ok()?;
         lock(&self.databases).insert(uid.to_owned(), report.clone());
         Some(report)
@@ -170,7 +170,7 @@ impl Probes {
             .map_err(Box::from)
             .and_then(|leaf| {
                 let identity = Some((leaf.certificate_pem.as_str(), leaf.key_pem()));
-                https::client_config(bundle_pem.as_bytes(), identity)
+                client::client_config(bundle_pem.as_bytes(), identity)
             });
         match tls {
             Ok(tls) => {

@@ -16,7 +16,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     context::Context,
-    https,
     lease::{Elector, Leadership},
     memory::Memory,
     observations::Observations,
@@ -29,6 +28,7 @@ use super::{
 use crate::{
     api::{SiloSettings, Tenant},
     config::OperatorSettings,
+    https,
     pki::Lifetimes,
     telemetry::{self, Health, Metrics},
 };
@@ -201,7 +201,7 @@ fn gateway_access(settings: &OperatorSettings) -> anyhow::Result<GatewayAccess> 
             });
         }
     };
-    let tls = https::client_config(&roots, None)
+    let tls = https::client::client_config(&roots, None)
         .map_err(|error| anyhow::anyhow!("{file} holds no usable certificates: {error}"))?;
     Ok(GatewayAccess {
         address: settings.gateway_probe_address.clone(),

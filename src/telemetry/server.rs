@@ -11,18 +11,19 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwap;
 use axum::{Router, extract::State, http::StatusCode, routing::get};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-    service::TowerToHyperService,
-};
 use rustls::{
     ServerConfig,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::https::server::Server;
+
+/// More clients than this wait their turn.
+const MOST_CONNECTIONS: usize = 64;
 
 /// Whether this process is ready; alive it is as long as it answers.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +50,7 @@ pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 /// # Errors
 /// Where the address cannot be bound or the certificate cannot be made.
 pub async fn serve(listen: SocketAddr, health: Health, render: Render) -> anyhow::Result<()> {
-    let acceptor = TlsAcceptor::from(Arc::new(self_signed()?));
+    let tls = Arc::new(ArcSwap::from_pointee(self_signed()?));
     let listener = TcpListener::bind(listen).await.map_err(|error| {
         anyhow::anyhow!("cannot listen on {listen} for health and metrics: {error}")
     })?;
@@ -61,25 +62,14 @@ pub async fn serve(listen: SocketAddr, health: Health, render: Render) -> anyhow
             get(|State((_, render)): State<(Health, Render)>| async move { render() }),
         )
         .with_state((health, render));
-    loop {
-        let (stream, _) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                continue;
-            }
-        };
-        let (acceptor, router) = (acceptor.clone(), router.clone());
-        tokio::spawn(async move {
-            if let Ok(stream) = acceptor.accept(stream).await {
-                let service = TowerToHyperService::new(router);
-                let server = auto::Builder::new(TokioExecutor::new());
-                if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
-                    tracing::debug!(%error, "a connection ended early");
-                }
-            }
-        });
-    }
+    let server = Server {
+        listener,
+        tls,
+        router,
+        connections: MOST_CONNECTIONS,
+    };
+    server.serve(CancellationToken::new()).await;
+    Ok(())
 }
 
 async fn readyz(State((health, _)): State<(Health, Render)>) -> (StatusCode, &'static str) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use granary::api::{
     Condition, ConditionStatus, ConditionType, LABEL_TENANT_UID, Phase, SiloName, Tenant,
 };
-use granary::control::https::{self, Target};
+use granary::https::client::{self as https, Target};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{PersistentVolume, Pod, Secret};
 use kube::api::{

@@ -1,9 +1,9 @@
-//! One GET over TLS 1.3, to an address of our choosing and under a name of our choosing.
+//! One request over TLS 1.3, to an address of our choosing and under a name of our choosing.
 
 use std::{sync::Arc, time::Duration};
 
 use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
@@ -56,23 +56,40 @@ pub async fn get(
     target: &Target,
     limit: Duration,
 ) -> Result<(StatusCode, Bytes), FetchError> {
-    tokio::time::timeout(limit, fetch(config, target))
+    let request = Request::get(target.path)
+        .header(header::HOST, &target.host)
+        .header(header::USER_AGENT, "granary-operator")
+        .body(Full::default())
+        .map_err(|_| FetchError::Request(target.host.clone()))?;
+    send(config, &target.address, &target.server_name, request, limit).await
+}
+
+/// Sends `request` on a connection of its own to `address` (`host:port`), whose certificate has to be for
+/// `server_name`, and reads the answer, all within `limit`.
+///
+/// # Errors
+/// See [`FetchError`]; any status is an answer.
+pub async fn send(
+    config: Arc<ClientConfig>,
+    address: &str,
+    server_name: &str,
+    request: Request<Full<Bytes>>,
+    limit: Duration,
+) -> Result<(StatusCode, Bytes), FetchError> {
+    tokio::time::timeout(limit, exchange(config, address, server_name, request))
         .await
         .unwrap_or(Err(FetchError::TimedOut(limit)))
 }
 
-async fn fetch(
+async fn exchange(
     config: Arc<ClientConfig>,
-    target: &Target,
+    address: &str,
+    server_name: &str,
+    request: Request<Full<Bytes>>,
 ) -> Result<(StatusCode, Bytes), FetchError> {
-    let unaskable = || FetchError::Request(target.host.clone());
-    let name = ServerName::try_from(target.server_name.clone()).map_err(|_| unaskable())?;
-    let request = Request::get(target.path)
-        .header(header::HOST, &target.host)
-        .header(header::USER_AGENT, "granary-operator")
-        .body(Empty::<Bytes>::new())
-        .map_err(|_| unaskable())?;
-    let tcp = TcpStream::connect(&target.address)
+    let name = ServerName::try_from(server_name.to_owned())
+        .map_err(|_| FetchError::Request(server_name.to_owned()))?;
+    let tcp = TcpStream::connect(address)
         .await
         .map_err(FetchError::Connect)?;
     let tls = TlsConnector::from(config)
