@@ -14,6 +14,7 @@
 //! | [`pki`]       | a silo's certificate authority and leaf certificates                        | `api`                      |
 //! | [`control`]   | the operator: the pipeline above, watches, leader election                  | all but `cli`              |
 //! | [`agent`]     | PID 1 of a database pod: initialise, supervise, report                      | `telemetry`, `https`       |
+//! | [`keys`]      | data keys, their envelope, and the KMS that wraps them                      | nothing of ours            |
 //! | [`cli`]       | one file per command, printer, exit codes                                   | all                        |
 //! | [`telemetry`] | logs, metrics, health endpoints                                             | `https`                    |
 //! | [`https`]     | TLS 1.3 servers and clients, certificate files that change                  | nothing of ours            |
@@ -25,6 +26,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod https;
+pub mod keys;
 pub mod pki;
 pub mod resources;
 pub mod telemetry;

@@ -22,6 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pki", &["api"]),
     ("resources", &["api", "pki"]),
     ("agent", &["api", "https", "telemetry"]),
+    ("keys", &[]),
     (
         "control",
         &["api", "config", "https", "pki", "resources", "telemetry"],
