@@ -15,6 +15,7 @@
 //! | [`control`]   | the operator: the pipeline above, watches, leader election                  | all but `cli`              |
 //! | [`agent`]     | PID 1 of a database pod: initialise, supervise, report                      | `telemetry`, `https`       |
 //! | [`keys`]      | data keys, their envelope, and the KMS that wraps them                      | nothing of ours            |
+//! | [`evidence`]  | the signed record that a tenant's data is gone, and checking it offline     | nothing of ours            |
 //! | [`cli`]       | one file per command, printer, exit codes                                   | all                        |
 //! | [`telemetry`] | logs, metrics, health endpoints                                             | `https`                    |
 //! | [`https`]     | TLS 1.3 servers and clients, certificate files that change                  | nothing of ours            |
@@ -25,6 +26,7 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod evidence;
 pub mod https;
 pub mod keys;
 pub mod pki;

@@ -11,6 +11,7 @@ mod completion;
 mod crd;
 mod doctor;
 mod events;
+mod evidence;
 mod exit;
 mod failure;
 #[cfg(test)]
@@ -70,6 +71,7 @@ enum Command {
     #[command(flatten)]
     Asking(Asking),
     Validate(validate::ValidateArgs),
+    Evidence(evidence::EvidenceArgs),
     Crd(crd::CrdArgs),
     Completion(completion::CompletionArgs),
     Version(version::VersionArgs),
@@ -139,6 +141,7 @@ fn is_plugin(line: &[OsString]) -> bool {
 fn dispatch(cli: &Cli, printer: Printer) -> Result<(), Failure> {
     match &cli.command {
         Command::Validate(args) => validate::run(args, printer),
+        Command::Evidence(args) => evidence::run(args, printer),
         Command::Crd(args) => crd::run(args, printer),
         Command::Completion(args) => completion::run(args, printer),
         Command::Version(args) => version::run(args, printer),

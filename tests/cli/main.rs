@@ -6,6 +6,7 @@
     reason = "in a test a panic is the report"
 )]
 
+mod evidence;
 mod fake;
 mod files;
 mod program;
