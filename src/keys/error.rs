@@ -163,7 +163,7 @@ pub enum KmsError {
     #[error("the system's random generator gives no bytes; without them no key is made")]
     Random,
     /// An answer that fits nothing known.
-    #[error("the KMS answers {action} for {object} unexpectedly: {detail}")]
+    #[error("{action} for {object} failed at the KMS in a way that is not known: {detail}")]
     Unexpected {
         /// The KMS's name of the operation.
         action: &'static str,

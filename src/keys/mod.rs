@@ -19,7 +19,7 @@ mod local;
 mod plain;
 mod settings;
 
-pub use aws::{Aws, AwsSettings, EndpointError};
+pub use aws::{Aws, AwsSettings, EndpointError, TrustError};
 pub use context::{Context, ContextError, Purpose, TenantUid};
 pub use envelope::{EnvelopeError, Header, ProviderName, WrappedKey};
 pub use error::KmsError;

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     Aws, AwsSettings, EndpointError, FolderStore, KmsError, Local, Provider, ProviderName,
-    RootKeyError, StoreError,
+    RootKeyError, StoreError, TrustError,
 };
 
 /// Settings of the KMS. Every flag can be given as an environment variable, which is what the chart does.
@@ -33,6 +33,13 @@ pub struct KmsSettings {
     /// `aws`: where the KMS answers, if not at AWS's own address; https, or http on this machine.
     #[arg(long = "kms-aws-endpoint", env = "GRANARY_KMS_AWS_ENDPOINT")]
     pub aws_endpoint: Option<String>,
+    /// `aws`: certificate authorities (PEM) that the KMS's certificate is checked against.
+    #[arg(
+        long = "kms-aws-ca-file",
+        env = "GRANARY_KMS_AWS_CA_FILE",
+        default_value = "/etc/ssl/certs/ca-certificates.crt"
+    )]
+    pub aws_ca_file: PathBuf,
     /// `aws`: name of this installation; only keys that are tagged with it are listed.
     #[arg(
         long = "kms-aws-plane",
@@ -66,6 +73,7 @@ impl KmsSettings {
             plane: self.aws_plane.clone(),
             region: self.aws_region.clone(),
             endpoint: self.aws_endpoint.clone(),
+            ca_file: self.aws_ca_file.clone(),
             timeout: Duration::from_secs(self.aws_timeout),
         }
     }
@@ -86,6 +94,9 @@ pub enum StartError {
     /// The endpoint is not used.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// No certificate of a KMS can be checked.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// Nobody says where the keys are.
     #[error("the KMS needs a region: set GRANARY_KMS_AWS_REGION or AWS_REGION")]
     Region,

@@ -20,14 +20,23 @@ pub enum EndpointError {
     NoUrl(String),
 }
 
+/// How an endpoint is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// In the clear, on this machine.
+    Loopback,
+    /// Over TLS.
+    Tls,
+}
+
 /// Refuses what is no URL, and `http` to anywhere but this machine.
-pub(super) fn check(url: &str) -> Result<(), EndpointError> {
+pub(super) fn check(url: &str) -> Result<Transport, EndpointError> {
     let no_url = || EndpointError::NoUrl(url.to_owned());
     let uri: Uri = url.parse().map_err(|_| no_url())?;
     let host = uri.host().ok_or_else(no_url)?;
     match uri.scheme_str() {
-        Some("https") => Ok(()),
-        Some("http") if is_loopback(host) => Ok(()),
+        Some("https") => Ok(Transport::Tls),
+        Some("http") if is_loopback(host) => Ok(Transport::Loopback),
         Some("http") => Err(EndpointError::Plain(url.to_owned())),
         _ => Err(no_url()),
     }
@@ -38,7 +47,7 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// The same for each request: AWS's own settings (`AWS_ENDPOINT_URL_KMS`, profiles) can name an endpoint too.
+/// The same for each request, whoever named its endpoint.
 #[derive(Debug)]
 pub(super) struct HttpsOutsideLoopback;
 
@@ -53,7 +62,8 @@ impl Intercept for HttpsOutsideLoopback {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        Ok(check(context.request().uri())?)
+        check(context.request().uri())?;
+        Ok(())
     }
 }
 
@@ -71,7 +81,12 @@ mod tests {
     #[case("http://[::1]:5000/")]
     #[case("http://localhost:5000")]
     fn tls_or_this_machine(#[case] url: &str) {
-        assert_eq!(check(url), Ok(()));
+        let expected = if url.starts_with("https:") {
+            Transport::Tls
+        } else {
+            Transport::Loopback
+        };
+        assert_eq!(check(url), Ok(expected));
     }
 
     #[rstest]

@@ -1,10 +1,12 @@
 //! What the SDK says went wrong, as one of our errors.
 
 use std::error::Error;
+use std::iter::successors;
 
 use aws_sdk_kms::config::http::HttpResponse;
-use aws_sdk_kms::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 
+use super::EndpointError;
 use crate::keys::KmsError;
 
 /// What a call returned, or why it failed.
@@ -61,17 +63,17 @@ impl Failure {
                 }
             }
             SdkError::TimeoutError(_) => (Kind::Unreachable, "no answer in time".to_owned()),
-            SdkError::DispatchFailure(failure) => {
-                let cause = failure.as_connector_error();
-                let text = cause.map(|cause| DisplayErrorContext(cause).to_string());
-                (
-                    Kind::Unreachable,
-                    text.unwrap_or_else(|| "not sent".to_owned()),
-                )
-            }
+            SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
+                // Not sent because of where it would have gone.
+                Some(cause) if causes(cause).any(<dyn Error>::is::<EndpointError>) => {
+                    (Kind::Unexpected, chain(cause))
+                }
+                Some(cause) => (Kind::Unreachable, chain(cause)),
+                None => (Kind::Unreachable, "not sent".to_owned()),
+            },
             SdkError::ResponseError(answer) => unreadable(answer.raw().status().as_u16()),
             // Nothing was sent and nothing received: there is no key in it.
-            other => (Kind::Unexpected, DisplayErrorContext(other).to_string()),
+            other => (Kind::Unexpected, chain(other)),
         };
         Self {
             action,
@@ -142,6 +144,17 @@ impl From<Failure> for KmsError {
             }
         }
     }
+}
+
+/// An error and what caused it.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    successors(Some(error), |error| (*error).source())
+}
+
+/// The same on one line.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let texts: Vec<String> = causes(error).map(ToString::to_string).collect();
+    texts.join(": ")
 }
 
 /// An answer that says nothing. One of success was damaged or cut off on its way: what was asked is done.

@@ -11,24 +11,26 @@
 mod create;
 mod endpoint;
 mod failure;
+mod http;
 mod kms;
 mod list;
 
-use std::{collections::HashMap, fmt::Write, time::Duration};
+use std::{collections::HashMap, fmt::Write, path::PathBuf, time::Duration};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_kms::{
     Client,
-    config::{retry::RetryConfig, timeout::TimeoutConfig},
+    config::{SharedHttpClient, retry::RetryConfig, timeout::TimeoutConfig},
     types::{KeyMetadata, KeyState as AwsState},
 };
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use self::endpoint::HttpsOutsideLoopback;
+use self::endpoint::{HttpsOutsideLoopback, Transport};
 use super::{Header, KeyId, KeyState, KmsError, ProviderName, StartError, TenantUid};
 
 pub use endpoint::EndpointError;
+pub use http::TrustError;
 
 /// Whose key it is.
 const TENANT_TAG: &str = "granary.dev/tenant-uid";
@@ -46,6 +48,8 @@ pub struct AwsSettings {
     pub region: Option<String>,
     /// Where the KMS answers, if not at AWS's own address.
     pub endpoint: Option<String>,
+    /// Certificate authorities (PEM) that the KMS's certificate is checked against.
+    pub ca_file: PathBuf,
     /// Longest wait for the answer to one request. A call makes up to four, and ends after four times as long.
     pub timeout: Duration,
 }
@@ -58,39 +62,60 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Connects with the credentials of AWS's default chain: environment, web identity of a pod, container or
-    /// machine. Nothing is sent yet. TLS trusts the machine's authorities, or those in the file that `SSL_CERT_FILE` names.
+    /// Connects with the credentials of AWS's default chain: environment, web identity of a pod, container or machine.
+    /// Nothing is sent to the KMS yet.
     pub async fn connect(settings: &AwsSettings) -> Result<Self, StartError> {
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
+        let http = settings.http_client()?;
+        let mut loader =
+            aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http.clone());
         if let Some(region) = &settings.region {
             loader = loader.region(Region::new(region.clone()));
         }
-        Self::new(&loader.load().await, settings)
+        Self::with_client(&loader.load().await, settings, http)
     }
 
     /// Connects with a configuration that was loaded before.
     pub fn new(sdk: &SdkConfig, settings: &AwsSettings) -> Result<Self, StartError> {
+        Self::with_client(sdk, settings, settings.http_client()?)
+    }
+
+    fn with_client(
+        sdk: &SdkConfig,
+        settings: &AwsSettings,
+        http: SharedHttpClient,
+    ) -> Result<Self, StartError> {
         if settings.region.is_none() && sdk.region().is_none() {
             return Err(StartError::Region);
         }
         let mut config = aws_sdk_kms::config::Builder::from(sdk)
+            .http_client(http)
             .timeout_config(timeouts(settings.timeout))
             .retry_config(retries())
+            // AWS's own settings (`AWS_ENDPOINT_URL_KMS`, profiles) can name an endpoint too.
             .interceptor(HttpsOutsideLoopback);
         if let Some(region) = &settings.region {
             config = config.region(Region::new(region.clone()));
         }
-        // The interceptor stops requests to whatever endpoint AWS's own settings name; this tells at the start.
-        let named = settings.endpoint.as_deref();
-        if let Some(url) = named.or(sdk.endpoint_url()) {
-            endpoint::check(url)?;
-        }
-        if let Some(url) = named {
+        if let Some(url) = &settings.endpoint {
             config = config.endpoint_url(url);
         }
         Ok(Self {
             client: Client::from_conf(config.build()),
             plane: settings.plane.clone(),
+        })
+    }
+}
+
+impl AwsSettings {
+    /// A client for this endpoint, if it is one that may be used.
+    fn http_client(&self) -> Result<SharedHttpClient, StartError> {
+        let transport = match &self.endpoint {
+            Some(url) => endpoint::check(url)?,
+            None => Transport::Tls,
+        };
+        Ok(match transport {
+            Transport::Tls => http::trusting(&self.ca_file)?,
+            Transport::Loopback => http::without_tls()?,
         })
     }
 }

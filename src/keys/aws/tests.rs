@@ -73,3 +73,29 @@ fn a_state_that_is_not_known_is_not_gone() {
         KeyState::PendingDeletion { at: Timestamp::MAX }
     );
 }
+
+#[tokio::test]
+async fn an_endpoint_in_the_clear_is_refused_whoever_names_it() {
+    let credentials = aws_sdk_kms::config::Credentials::new("test", "test", None, None, "test");
+    let sdk = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(aws_sdk_kms::config::SharedCredentialsProvider::new(
+            credentials,
+        ))
+        // As `AWS_ENDPOINT_URL` does; nobody answers at this address.
+        .endpoint_url("http://192.0.2.1")
+        .build();
+    let settings = AwsSettings {
+        plane: "granary".to_owned(),
+        region: None,
+        endpoint: None,
+        ca_file: PathBuf::new(),
+        timeout: Duration::from_secs(5),
+    };
+    let client = http::without_tls().unwrap();
+    let kms = Aws::with_client(&sdk, &settings, client).unwrap();
+    let error = kms.metadata("alias/any").await.unwrap_err();
+    assert!(error.to_string().contains("has no TLS"), "{error}");
+    assert!(!error.is_transient());
+}
