@@ -46,6 +46,12 @@ pub const FOR_IMAGES: &[Needed] = &[
 /// For tests that start a PostgreSQL server.
 pub const FOR_POSTGRES: &[Needed] = &[("postgresql", "/usr/lib/postgresql")];
 
+/// For tests that start moto, which plays AWS KMS. It comes from the Python package registry.
+pub const FOR_KMS: &[Needed] = &[
+    ("python3", "python3"),
+    ("python3-venv", "/usr/share/doc/python3-venv"),
+];
+
 /// Installs what is missing with apt-get, or says what has to be installed.
 pub fn ensure_packages(needed: &[Needed], progress: &Progress) -> Result<()> {
     let missing = missing(needed);

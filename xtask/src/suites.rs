@@ -11,7 +11,7 @@ use crate::cluster::{self, build};
 use crate::command::{cargo, exists, run, run_visibly};
 use crate::images;
 use crate::paths;
-use crate::prerequisites::{self, FOR_POSTGRES};
+use crate::prerequisites::{self, FOR_KMS, FOR_POSTGRES};
 use crate::progress::{Progress, seconds};
 use crate::target::{Choice, Target};
 
@@ -71,10 +71,12 @@ pub fn run_all(options: &Options) -> Result<()> {
             "warnings",
         ]))
     });
-    if let Err(error) = prerequisites::ensure_packages(FOR_POSTGRES, &suites.progress) {
-        suites
-            .progress
-            .line(&format!("tests that need PostgreSQL will fail: {error:#}"));
+    for (what, packages) in [("PostgreSQL", FOR_POSTGRES), ("a KMS", FOR_KMS)] {
+        if let Err(error) = prerequisites::ensure_packages(packages, &suites.progress) {
+            suites
+                .progress
+                .line(&format!("tests that need {what} will fail: {error:#}"));
+        }
     }
     suites.run("unit and integration tests", || {
         run_visibly(cargo().args(["test", "--quiet", "--workspace"]))
