@@ -16,6 +16,8 @@
 //! | [`agent`]     | PID 1 of a database pod: initialise, supervise, report                      | `telemetry`, `https`       |
 //! | [`keys`]      | data keys, their envelope, and the KMS that wraps them                      | nothing of ours            |
 //! | [`evidence`]  | the signed record that a tenant's data is gone, and checking it offline     | nothing of ours            |
+//! | [`registry`]  | the plane's PostgreSQL: connection, migrations, one file per table          | `keys` (types), `https`    |
+//! | [`audit`]     | the chain of who did what: append, list, verify                             | `keys`, `registry`         |
 //! | [`cli`]       | one file per command, printer, exit codes                                   | all                        |
 //! | [`telemetry`] | logs, metrics, health endpoints                                             | `https`                    |
 //! | [`https`]     | TLS 1.3 servers and clients, certificate files that change                  | nothing of ours            |
@@ -23,6 +25,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod control;
@@ -30,5 +33,6 @@ pub mod evidence;
 pub mod https;
 pub mod keys;
 pub mod pki;
+pub mod registry;
 pub mod resources;
 pub mod telemetry;

@@ -24,6 +24,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("resources", &["api", "pki"]),
     ("agent", &["api", "https", "telemetry"]),
     ("keys", &[]),
+    ("registry", &["https", "keys"]),
+    ("audit", &["keys", "registry"]),
     (
         "control",
         &["api", "config", "https", "pki", "resources", "telemetry"],
@@ -33,9 +35,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "agent",
             "api",
+            "audit",
             "config",
             "control",
             "evidence",
+            "registry",
             "resources",
             "telemetry",
         ],

@@ -14,9 +14,10 @@ use granary::api::validate;
 use granary::api::validate::Verdict;
 
 /// Folders of the repository that documents name paths in.
-const FOLDERS: [&str; 6] = [
+const FOLDERS: [&str; 7] = [
     "charts/",
     "docs/",
+    "migrations/",
     "src/",
     "tenant-template/",
     "tests/",

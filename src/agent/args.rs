@@ -49,6 +49,10 @@ pub struct DatabaseArgs {
     #[arg(long, env = "GRANARY_PG_MAX_CONNECTIONS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(10..=10_000))]
     pub max_connections: u32,
 
+    /// Let role `auditor` log in too: for the plane's registry, which has an audit
+    #[arg(long, env = "GRANARY_PG_AUDITOR")]
+    pub auditor: bool,
+
     /// PostgreSQL's shared buffers
     #[arg(long, env = "GRANARY_PG_SHARED_BUFFERS", default_value = "16MB")]
     pub shared_buffers: MemorySize,

@@ -17,6 +17,12 @@ hostssl app  owner     all  cert
 hostssl app  app       all  cert
 ";
 
+/// Who may connect to the registry besides.
+const HBA_AUDITOR: &str = "\
+# Whoever reads the audit.
+hostssl app  auditor   all  cert
+";
+
 /// Starts every line of the server's log: process, SQLSTATE, role and backend type between separators that occur in none.
 /// [`super::log`] reads it.
 pub const LOG_LINE_PREFIX: &str = "%p\u{1f}%e\u{1f}%u\u{1f}%b\u{1f}";
@@ -28,10 +34,15 @@ pub fn write(args: &DatabaseArgs, pgdata: &Path, tls: &Installed) -> io::Result<
         args.run_dir.join("pg_ident.conf"),
     );
     let main = args.run_dir.join("postgresql.conf");
-    std::fs::write(&hba, HBA)?;
+    std::fs::write(&hba, hba_lines(args))?;
     std::fs::write(&ident, "")?;
     std::fs::write(&main, render(args, pgdata, &hba, &ident, tls))?;
     Ok(main)
+}
+
+fn hba_lines(args: &DatabaseArgs) -> String {
+    let auditor = if args.auditor { HBA_AUDITOR } else { "" };
+    format!("{HBA}{auditor}")
 }
 
 fn render(args: &DatabaseArgs, pgdata: &Path, hba: &Path, ident: &Path, tls: &Installed) -> String {
@@ -148,21 +159,24 @@ mod tests {
         args: DatabaseArgs,
     }
 
-    fn rendered(extra: &[&str]) -> String {
+    fn args(extra: &[&str]) -> DatabaseArgs {
         let mut line = vec![
             "agent",
             "--tenant-uid",
             "4f1c09ab-7d00-4000-8000-000000000000",
         ];
         line.extend(extra);
+        Command::parse_from(line).args
+    }
+
+    fn rendered(extra: &[&str]) -> String {
         let tls = Installed {
             certificate: "/run/c".into(),
             key: "/run/k".into(),
             authorities: "/run/a".into(),
         };
-        let args = Command::parse_from(line).args;
         render(
-            &args,
+            &args(extra),
             Path::new("/data"),
             Path::new("/run/hba"),
             Path::new("/run/ident"),
@@ -192,6 +206,14 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in {text}");
         }
+    }
+
+    #[test]
+    fn only_the_registry_lets_the_auditor_in() {
+        let line = "hostssl app  auditor   all  cert";
+        let has_it = |extra: &[&str]| hba_lines(&args(extra)).lines().any(|found| found == line);
+        assert!(has_it(&["--auditor"]));
+        assert!(!has_it(&[]));
     }
 
     #[test]

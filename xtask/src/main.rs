@@ -7,6 +7,7 @@ mod demo;
 mod images;
 mod page;
 mod paths;
+mod prepare;
 mod prerequisites;
 mod progress;
 mod suites;
@@ -49,7 +50,9 @@ enum Task {
         #[arg(long)]
         release: bool,
     },
-    /// Figures of the running cluster
+    /// Describe the registry's queries anew (`.sqlx`), after a change of a query or a migration
+    Prepare(prepare::Options),
+    /// Figures
     #[command(subcommand)]
     Bench(bench::Command),
 }
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Task::Test { options } => suites::run_all(&options),
         Task::Cluster { choice, command } => cluster::run(&choice, command),
         Task::Images { release } => images::print_all(release),
+        Task::Prepare(options) => prepare::run_prepare(&options),
         Task::Bench(command) => bench::run(&command),
     };
     match result {

@@ -11,6 +11,7 @@ use crate::cluster::{self, build};
 use crate::command::{cargo, exists, run, run_visibly};
 use crate::images;
 use crate::paths;
+use crate::prepare;
 use crate::prerequisites::{self, FOR_KMS, FOR_POSTGRES};
 use crate::progress::{Progress, seconds};
 use crate::target::{Choice, Target};
@@ -78,6 +79,7 @@ pub fn run_all(options: &Options) -> Result<()> {
                 .line(&format!("tests that need {what} will fail: {error:#}"));
         }
     }
+    suites.run_with("descriptions of queries", prepare::check);
     suites.run("unit and integration tests", || {
         run_visibly(cargo().args(["test", "--quiet", "--workspace"]))
     });
