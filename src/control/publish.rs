@@ -16,7 +16,7 @@ use crate::api::{
 };
 
 /// While a silo comes up, what changes on the way is written at most this often: onboarding needs two writes.
-const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// How often a silo that is on its way is looked at again, changes aside.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
