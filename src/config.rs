@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use crate::keys::ProviderName;
+
 /// Settings of `granary operator`. Every flag can be given as an environment variable, which is what the chart does.
 #[derive(clap::Args, Clone, Debug)]
 pub struct OperatorSettings {
@@ -33,6 +35,12 @@ pub struct OperatorSettings {
     /// Image of the database, by digest.
     #[arg(long, env = "GRANARY_POSTGRES_IMAGE")]
     pub postgres_image: String,
+    /// Image of Granary itself, by digest: it fetches an app's data keys.
+    #[arg(long, env = "GRANARY_IMAGE")]
+    pub granary_image: String,
+    /// Where tenants' keys are; the operator makes a root key for `local`.
+    #[arg(long, env = "GRANARY_KMS_PROVIDER", value_enum, default_value_t = ProviderName::Local)]
+    pub kms_provider: ProviderName,
     /// Namespace of the cluster's DNS.
     #[arg(long, env = "GRANARY_DNS_NAMESPACE", default_value = "kube-system")]
     pub dns_namespace: String,

@@ -11,7 +11,7 @@
 //! |---------------|----------------------------------------------------------------------------|----------------------------|
 //! | [`api`]       | `Tenant` and `Plan` resources, their rules, conditions and names            | nothing of ours            |
 //! | [`resources`] | one pure builder per Kubernetes kind of a silo                              | `api`, `pki` (types)       |
-//! | [`pki`]       | a silo's certificate authority and leaf certificates                        | `api`                      |
+//! | [`pki`]       | certificate authorities and leafs of silos and plane                        | `api`                      |
 //! | [`control`]   | the operator: the pipeline above, watches, leader election                  | all but `cli`              |
 //! | [`agent`]     | PID 1 of a database pod: initialise, supervise, report                      | `telemetry`, `https`       |
 //! | [`keys`]      | data keys, their envelope, and the KMS that wraps them                      | nothing of ours            |
@@ -21,7 +21,7 @@
 //! | [`cli`]       | one file per command, printer, exit codes                                   | all                        |
 //! | [`telemetry`] | logs, metrics, health endpoints                                             | `https`                    |
 //! | [`https`]     | TLS 1.3 servers and clients, certificate files that change                  | nothing of ours            |
-//! | [`config`]    | the operator's settings, read once                                          | nothing of ours            |
+//! | [`config`]    | the operator's settings, read once                                          | `keys` (types), `telemetry`|
 
 pub mod agent;
 pub mod api;

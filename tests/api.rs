@@ -125,6 +125,8 @@ fn the_operator_takes_what_admission_takes() {
         gateway_dataplane_namespace: "traefik".into(),
         plane_namespace: "granary-system".into(),
         postgres_image: "localhost/postgres".into(),
+        granary_image: "localhost/granary".into(),
+        keyserver_ca: String::new(),
         dns_namespace: "kube-system".into(),
     };
     let (plans, tenants): (Vec<Value>, Vec<Value>) = specs::good()
@@ -189,7 +191,7 @@ fn the_chart_explains_every_value() {
                     let path = format!("{name}.{key}");
                     let deeper = value
                         .as_object()
-                        .filter(|_| name == "metrics")
+                        .filter(|_| matches!(name.as_str(), "metrics" | "keys"))
                         .into_iter()
                         .flatten();
                     let paths: Vec<String> =

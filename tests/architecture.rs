@@ -16,7 +16,7 @@ use std::{
 /// Each module and what it may use of the others. `src/lib.rs` says why.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("api", &[]),
-    ("config", &["telemetry"]),
+    ("config", &["keys", "telemetry"]),
     ("https", &[]),
     ("telemetry", &["https"]),
     ("evidence", &[]),
@@ -28,7 +28,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("audit", &["keys", "registry"]),
     (
         "control",
-        &["api", "config", "https", "pki", "resources", "telemetry"],
+        &[
+            "api",
+            "config",
+            "https",
+            "keys",
+            "pki",
+            "resources",
+            "telemetry",
+        ],
     ),
     (
         "cli",

@@ -44,6 +44,8 @@ pub enum ConditionType {
     NetworkIsolated,
     /// Certificates are issued and not due for renewal.
     CertificatesReady,
+    /// The tenant has a key, and data keys under it.
+    KeyReady,
     /// PostgreSQL accepts connections and has room.
     DatabaseReady,
     /// The schema migration of the wanted release succeeded.

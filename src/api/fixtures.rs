@@ -61,6 +61,8 @@ pub(crate) fn settings() -> SiloSettings {
         gateway_dataplane_namespace: "traefik".to_owned(),
         plane_namespace: "granary-system".to_owned(),
         postgres_image: image("granary-postgres", 'b'),
+        granary_image: image("granary", 'c'),
+        keyserver_ca: "-----BEGIN CERTIFICATE-----\n".to_owned(),
         dns_namespace: "kube-system".to_owned(),
     }
 }

@@ -9,6 +9,7 @@ mod crd;
 pub(crate) mod fixtures;
 pub mod names;
 pub mod plan;
+pub mod plane;
 pub mod quantity;
 pub mod reserved;
 mod rules;

@@ -26,6 +26,7 @@ use super::rules;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the tenant was made."),
     printcolumn(name = "DB", type_ = "string", json_path = ".status.database.version", priority = 1, description = "Version of the database."),
     printcolumn(name = "Release", type_ = "string", json_path = ".status.release", priority = 1, description = "The release of the app that serves."),
+    printcolumn(name = "Key-Age", type_ = "date", json_path = ".status.key.rotatedAt", priority = 1, description = "Time since the tenant's key was made or rotated."),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1, description = "Why the tenant is ready, or is not."),
     validation = rules::tenant_name(),
     cel
@@ -170,6 +171,9 @@ pub struct TenantStatus {
     /// The release that serves: the first eight hex digits of the SHA-256 of the image reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
+    /// The tenant's key at the KMS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyStatus>,
     /// What the database reported of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseStatus>,
@@ -181,6 +185,19 @@ pub struct TenantStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+/// A tenant's key at the KMS, under which its data keys are wrapped.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyStatus {
+    /// The KMS's name of it.
+    pub id: String,
+    /// Its version, counted by each rotation.
+    pub version: i64,
+    /// When it was made or last rotated.
+    #[schemars(schema_with = "super::condition::date_time")]
+    pub rotated_at: Time,
 }
 
 /// What a silo's database reported of itself.

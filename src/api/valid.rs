@@ -25,10 +25,14 @@ pub struct SiloSettings {
     pub gateway_namespace: String,
     /// Namespace whose pods carry the gateway's traffic; only they reach an app.
     pub gateway_dataplane_namespace: String,
-    /// Namespace of the operator; only its pods reach a database's agent.
+    /// Namespace of the operator, whose pods alone reach a database's agent, and of the key server.
     pub plane_namespace: String,
     /// Image of the database, by digest.
     pub postgres_image: String,
+    /// Image of Granary itself, by digest: it fetches an app's data keys.
+    pub granary_image: String,
+    /// Certificates (PEM) of the authorities that the key server's certificate is checked by.
+    pub keyserver_ca: String,
     /// Namespace of the cluster's DNS servers (`kube-system`).
     pub dns_namespace: String,
 }

@@ -72,6 +72,10 @@ fn blocked(tenant: &Tenant) -> Vec<String> {
             "granary doctor   # may the operator write what a silo needs?".to_owned(),
         ],
         ConditionType::CertificatesReady => vec![format!("kubectl describe tenant {name}")],
+        ConditionType::KeyReady => vec![
+            format!("kubectl describe tenant {name}"),
+            "granary doctor   # do key server and registry run?".to_owned(),
+        ],
         ConditionType::DatabaseReady => vec![
             format!("kubectl --namespace {namespace} describe pod database-0"),
             format!("kubectl --namespace {namespace} logs database-0"),

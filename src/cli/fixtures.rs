@@ -3,17 +3,18 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::api::tenant::{DatabaseStatus, Owner};
+use crate::api::tenant::{DatabaseStatus, KeyStatus, Owner};
 use crate::api::{
     Condition, ConditionStatus, ConditionType, Environment, Phase, Tenant, TenantSpec, TenantState,
     TenantStatus,
 };
 
 /// Every condition, in the order in which a silo comes up.
-pub const CONDITIONS: [ConditionType; 8] = [
+pub const CONDITIONS: [ConditionType; 9] = [
     ConditionType::NamespaceReady,
     ConditionType::NetworkIsolated,
     ConditionType::CertificatesReady,
+    ConditionType::KeyReady,
     ConditionType::DatabaseReady,
     ConditionType::MigrationReady,
     ConditionType::AppReady,
@@ -121,6 +122,11 @@ impl TenantFixture {
         status.namespace = Some("silo-acme-4f1c09ab7d".to_owned());
         status.url = Some("https://acme.granary.localhost:8443".to_owned());
         status.release = Some("1a2b3c4d".to_owned());
+        status.key = Some(KeyStatus {
+            id: "local:4f1c09ab-7d00-4bbb-8ccc-000000000001".to_owned(),
+            version: 1,
+            rotated_at: Time(ago(180_000)),
+        });
         status.database = Some(DatabaseStatus {
             version: Some("17.11".to_owned()),
             size_bytes: Some(7_864_320),

@@ -15,6 +15,7 @@ pub const fn condition_name(condition: ConditionType) -> &'static str {
         ConditionType::NamespaceReady => "NamespaceReady",
         ConditionType::NetworkIsolated => "NetworkIsolated",
         ConditionType::CertificatesReady => "CertificatesReady",
+        ConditionType::KeyReady => "KeyReady",
         ConditionType::DatabaseReady => "DatabaseReady",
         ConditionType::MigrationReady => "MigrationReady",
         ConditionType::AppReady => "AppReady",

@@ -38,7 +38,7 @@ pub async fn run(args: &ResumeArgs, cluster: &Cluster, printer: Printer) -> Resu
             .why("it is being offboarded; only a suspended tenant can be resumed")
             .next(format!("granary status {}", args.name)));
     }
-    change(
+    Box::pin(change(
         tenant,
         TenantState::Active,
         Goal::Ready,
@@ -46,7 +46,7 @@ pub async fn run(args: &ResumeArgs, cluster: &Cluster, printer: Printer) -> Resu
         args.wait,
         cluster,
         printer,
-    )
+    ))
     .await
 }
 

@@ -30,7 +30,7 @@ pub async fn run(args: &SuspendArgs, cluster: &Cluster, printer: Printer) -> Res
             .why("it is being offboarded, which cuts its access already")
             .next(format!("granary status {}", args.name)));
     }
-    change(
+    Box::pin(change(
         tenant,
         TenantState::Suspended,
         Goal::Suspended,
@@ -38,6 +38,6 @@ pub async fn run(args: &SuspendArgs, cluster: &Cluster, printer: Printer) -> Res
         args.wait,
         cluster,
         printer,
-    )
+    ))
     .await
 }

@@ -78,7 +78,7 @@ pub fn name(tenant: &Tenant) -> String {
 fn table(tenants: &[Tenant], now: Timestamp, wide: bool, colour: bool) -> String {
     let mut headings = vec!["NAME", "PLAN", "ENV", "PHASE", "URL", "AGE"];
     if wide {
-        headings.extend(["NAMESPACE", "RELEASE", "DB", "DB-SIZE", "REASON"]);
+        headings.extend(["NAMESPACE", "RELEASE", "DB", "DB-SIZE", "KEY-AGE", "REASON"]);
     }
     let mut grid = Grid::new(colour, &headings);
     for tenant in tenants {
@@ -108,12 +108,14 @@ fn cells(tenant: &Tenant, now: Timestamp, wide: bool) -> Vec<(String, Tone)> {
             .map(|condition| condition.reason.clone())
             .unwrap_or_default();
         let size = database.size_bytes.map(look::bytes).unwrap_or_default();
+        let key_age = status.key.map(|key| age::age(key.rotated_at.0, now));
         cells.extend(
             [
                 status.namespace.unwrap_or_default(),
                 status.release.unwrap_or_default(),
                 database.version.unwrap_or_default(),
                 size,
+                key_age.unwrap_or_default(),
                 reason,
             ]
             .map(|text| (text, Tone::Plain)),

@@ -101,6 +101,7 @@ pub fn assess(valid: &ValidTenant, observed: &Observed, executed: &Executed) -> 
         namespace: Some(valid.namespace.to_string()),
         url: Some(valid.url.clone()),
         release: serving_release(observed),
+        key: previous.and_then(|status| status.key.clone()),
         database: observed
             .database
             .as_ref()

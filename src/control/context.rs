@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use k8s_openapi::api::{core::v1::Secret, storage::v1::StorageClass};
 use kube::{Api, Client, ResourceExt, runtime::events::Recorder, runtime::reflector::Store};
@@ -23,8 +24,8 @@ pub struct Context {
     pub client: Client,
     /// The only door for writes.
     pub writer: Writer,
-    /// What silos are built from beside their tenants.
-    pub settings: SiloSettings,
+    /// What silos are built from beside their tenants; a pass loads it once.
+    pub settings: Arc<ArcSwap<SiloSettings>>,
     /// How long certificates live.
     pub lifetimes: Lifetimes,
     /// What the watches have shown.

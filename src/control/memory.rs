@@ -2,11 +2,11 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use crate::api::TenantStatus;
+use crate::api::{SiloSettings, TenantStatus};
 
 /// First wait after a failed pass; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -26,6 +26,7 @@ struct Remembered {
     published: Option<(TenantStatus, Instant)>,
     failures: u32,
     looks: u32,
+    built_from: Option<Arc<SiloSettings>>,
 }
 
 impl Memory {
@@ -53,6 +54,20 @@ impl Memory {
         if let Some(remembered) = self.lock().get_mut(uid) {
             remembered.failures = 0;
         }
+    }
+
+    /// The silo is what these settings make of it.
+    pub fn built(&self, uid: &str, settings: &Arc<SiloSettings>) {
+        self.lock().entry(uid.to_owned()).or_default().built_from = Some(settings.clone());
+    }
+
+    /// Whether the silo was last built from these very settings.
+    #[must_use]
+    pub fn is_built_from(&self, uid: &str, settings: &Arc<SiloSettings>) -> bool {
+        self.lock()
+            .get(uid)
+            .and_then(|remembered| remembered.built_from.as_ref())
+            .is_some_and(|built| Arc::ptr_eq(built, settings))
     }
 
     /// Something that is about to happen was not there yet: how long to wait before the next look, from 20 ms up.

@@ -11,7 +11,8 @@
 //! | 6 publish            | [`publish`]      | status, event, metric, when to look again                         |
 //!
 //! Around it: [`watches`] fill [`observations`] with [`seen`] objects, whose drift [`ownership`] tells; [`lease`] lets
-//! one replica write; [`storage_classes`] say when volumes are bound; [`plan_list`] tells admission which plans there are; [`run`] wires the process.
+//! one replica write; [`storage_classes`] say when volumes are bound; [`plan_list`] tells admission which plans there are;
+//! [`plane`] keeps the plane's own certificates; [`parts`] puts all together and [`run`] runs it.
 
 pub mod assess;
 pub mod context;
@@ -22,8 +23,10 @@ pub mod memory;
 pub mod observations;
 pub mod observe;
 pub mod ownership;
+pub mod parts;
 pub mod plan;
 pub mod plan_list;
+pub mod plane;
 pub mod probe;
 pub mod publish;
 pub mod reconcile;

@@ -18,7 +18,7 @@ use super::{
     writer::WriteError,
 };
 use crate::{
-    api::{Phase, Rejection, Tenant, ValidTenant},
+    api::{Phase, Rejection, SiloSettings, Tenant, ValidTenant},
     telemetry::PassOutcome,
 };
 
@@ -68,7 +68,8 @@ async fn pass(
         return remove(context, &observed, &uid).await;
     }
     // 2. validate (pure)
-    let valid = match validate(context, &observed) {
+    let settings = context.settings.load_full();
+    let valid = match validate(&settings, &observed) {
         Ok(valid) => valid,
         Err(rejection) => {
             let status = assess::assess_rejected(&observed, &rejection);
@@ -79,9 +80,12 @@ async fn pass(
         }
     };
     // 3. plan (pure, infallible)
-    let plan = plan::build(&valid, &context.settings, &observed);
+    let plan = plan::build(&valid, &settings, &observed);
     // 4. execute (writes)
     let executed = execute::execute(context, &observed.tenant, Some(&valid), plan).await;
+    if executed.failures.is_empty() {
+        context.memory.built(&uid, &settings);
+    }
     // 5. assess (pure)
     let status = assess::assess(&valid, &observed, &executed);
     let is_settled = matches!(
@@ -126,14 +130,17 @@ async fn remove(
     Ok(conclude(context, uid, &executed, false, action))
 }
 
-fn validate(context: &Context, observed: &observe::Observed) -> Result<ValidTenant, Rejection> {
+fn validate(
+    settings: &SiloSettings,
+    observed: &observe::Observed,
+) -> Result<ValidTenant, Rejection> {
     let plan = observed
         .plan
         .as_ref()
         .ok_or_else(|| Rejection::PlanNotFound {
             plan: observed.tenant.spec.plan.clone(),
         })?;
-    ValidTenant::new(&observed.tenant, plan, &context.settings)
+    ValidTenant::new(&observed.tenant, plan, settings)
 }
 
 fn conclude(

@@ -8,7 +8,6 @@ use kube::{
     Client,
     runtime::{
         controller::{self, applier},
-        events::{Recorder, Reporter},
         reflector::Store,
     },
 };
@@ -19,22 +18,20 @@ use super::{
     lease::{Elector, Leadership},
     memory::Memory,
     observations::Observations,
+    parts::{Parts, Shared},
     plan_list,
-    probe::{GatewayAccess, Probes},
     reconcile::{on_error, reconcile},
     watches::{Request, Triggers, Watches},
     writer::Writer,
 };
 use crate::{
-    api::{SiloSettings, Tenant},
+    api::Tenant,
     config::OperatorSettings,
-    https,
-    pki::Lifetimes,
     telemetry::{self, Health, Metrics},
 };
 
 /// Name of the Lease that replicas compete for.
-const LEASE: &str = "granary-operator";
+pub(super) const LEASE: &str = "granary-operator";
 
 /// How long passes that run may take to end when the process is told to stop.
 const GRACE: Duration = Duration::from_secs(10);
@@ -82,23 +79,21 @@ pub async fn run(settings: OperatorSettings) -> anyhow::Result<()> {
         observations.clone(),
         metrics.clone(),
     );
-    let context = Arc::new(Context {
+    let Parts {
+        context,
+        plane,
+        mut credentials,
+    } = Shared {
+        settings: &settings,
+        client,
         writer: writer.clone(),
-        settings: silo_settings(&settings, gateway_namespace),
-        lifetimes: Lifetimes {
-            leaf: settings.leaf_lifetime,
-            ca: settings.ca_lifetime,
-        },
         observations,
-        plans: watches.plans.clone(),
-        probes: Probes::new(gateway_access(&settings)?),
-        recorder: Recorder::new(client.clone(), reporter(&settings)),
         memory,
         metrics: metrics.clone(),
-        gateway: watches.gateway.clone(),
-        storage_classes: watches.storage_classes.clone(),
-        client,
-    });
+        triggers: triggers.clone(),
+        watches: &watches,
+    }
+    .assemble(gateway_namespace)?;
     let mut stop = std::pin::pin!(told_to_stop()?);
     let mut server = std::pin::pin!(server);
 
@@ -109,19 +104,22 @@ pub async fn run(settings: OperatorSettings) -> anyhow::Result<()> {
     }
     tracing::info!(identity = %settings.pod_name, "this replica leads");
     metrics.leader(true);
-    triggers.activate(&watches.tenants);
+    tokio::spawn(plane.keep());
     tokio::spawn(plan_list::keep(
         context.client.clone(),
         writer,
         watches.plans.clone(),
         watches.plan_changes.clone(),
     ));
-    let passes = passes(
-        context,
-        watches.tenants.clone(),
-        requests,
-        settings.concurrency,
-    );
+    let passes = async {
+        // Silos are built from the plane's authorities among others, so these come first.
+        let known = credentials.wait_for(Option::is_some).await.is_ok();
+        if known {
+            triggers.activate(&watches.tenants);
+            let tenants = watches.tenants.clone();
+            passes(context, tenants, requests, settings.concurrency).await;
+        }
+    };
     let mut passes = std::pin::pin!(passes);
     let lost = tokio::select! {
         deposed = elector.hold() => Some(deposed),
@@ -162,53 +160,6 @@ async fn passes(
         }
     })
     .await;
-}
-
-fn reporter(settings: &OperatorSettings) -> Reporter {
-    Reporter {
-        controller: LEASE.to_owned(),
-        instance: Some(settings.pod_name.clone()),
-    }
-}
-
-fn silo_settings(settings: &OperatorSettings, gateway_namespace: String) -> SiloSettings {
-    SiloSettings {
-        base_domain: settings.base_domain.clone(),
-        external_port: settings.external_port,
-        gateway_name: settings.gateway_name.clone(),
-        gateway_namespace,
-        gateway_dataplane_namespace: settings.gateway_dataplane_namespace.clone(),
-        plane_namespace: settings.namespace.clone(),
-        postgres_image: settings.postgres_image.clone(),
-        dns_namespace: settings.dns_namespace.clone(),
-    }
-}
-
-fn gateway_access(settings: &OperatorSettings) -> anyhow::Result<GatewayAccess> {
-    let file = settings.gateway_ca_file.display();
-    let roots = match std::fs::read(&settings.gateway_ca_file) {
-        Ok(roots) => roots,
-        // An image without public authorities still runs; what then fails is said where it is looked at.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            tracing::warn!(
-                "{file} does not exist, so no page can be checked; set the chart's gateway.caBundle"
-            );
-            Vec::new()
-        }
-        Err(error) => {
-            return Err(error).with_context(|| {
-                format!("cannot read {file}, which the gateway's certificate is checked against")
-            });
-        }
-    };
-    let tls = https::client::client_config(&roots, None)
-        .map_err(|error| anyhow::anyhow!("{file} holds no usable certificates: {error}"))?;
-    Ok(GatewayAccess {
-        address: settings.gateway_probe_address.clone(),
-        base_domain: settings.base_domain.clone(),
-        external_port: settings.external_port,
-        tls,
-    })
 }
 
 fn render(metrics: &Metrics, watches: &Watches) -> telemetry::Render {

@@ -93,7 +93,8 @@ impl Triggers {
         }
     }
 
-    fn all(&self) {
+    /// A pass over every tenant.
+    pub fn all(&self) {
         let names: Vec<String> = self
             .names
             .read()

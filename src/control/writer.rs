@@ -156,6 +156,25 @@ impl Writer {
         Ok(())
     }
 
+    /// Creates an object where none has the name. Whether it did; one that is there stays as it is.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn create_once(&self, kind: Kind, manifest: &Manifest) -> Result<bool, WriteError> {
+        let api = self.api(kind, manifest.namespace.as_deref());
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let body: DynamicObject = serde_json::from_value(manifest.body.clone())
+            .map_err(|error| WriteError::from(kube::Error::SerdeError(error)))?;
+        match self.write("create", kind, api.create(&params, &body)).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Some(409) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Replaces an object by what is wanted, so that content which others added goes.
     ///
     /// # Errors
@@ -345,6 +364,7 @@ fn clear_what_is_unset(status: &mut serde_json::Value) {
             "namespace",
             "url",
             "release",
+            "key",
             "database",
             "certificatesRenewAt",
         ] {

@@ -1,4 +1,4 @@
-//! A silo's certificate authority.
+//! A certificate authority of one silo, or of the plane.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::{PkiError, backdate, seconds, seconds_after};
 
-/// A certificate authority of one silo.
+/// A certificate authority of one silo, or of the plane.
 #[derive(Clone)]
 pub struct Authority {
     /// The certificate.
@@ -39,15 +39,17 @@ pub struct Authority {
 /// Whose authority it is; written into its subject.
 #[derive(Clone, Copy)]
 pub(super) struct Subject<'a> {
-    pub silo: &'a str,
+    pub name: &'a str,
     pub namespace: &'a str,
     pub uid: &'a str,
+    /// Services in that namespace that the authority may sign for.
+    pub services: &'a [&'a str],
 }
 
 impl Authority {
     /// A new authority that lives from `now` on.
     ///
-    /// Name constraints keep it to the silo's own names: stolen, it cannot speak for another silo or any other host.
+    /// Name constraints keep it to its subject's own names: stolen, it cannot speak for another silo or any other host.
     pub(super) fn new(
         subject: &Subject<'_>,
         now: Timestamp,
@@ -56,8 +58,8 @@ impl Authority {
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
         let not_before = seconds_after(now, -backdate(seconds(life)));
         let mut params = CertificateParams::default();
-        // Authorities of a silo differ in their common name, so that a verifier finds the right one.
-        let name = format!("{} CA {}", cut(subject.silo), not_before.as_second());
+        // Authorities of one subject differ in their common name, so that a verifier finds the right one.
+        let name = format!("{} CA {}", cut(subject.name), not_before.as_second());
         params.distinguished_name = distinguished_name(&name, subject.namespace, subject.uid);
         set_validity(
             &mut params,
@@ -66,8 +68,9 @@ impl Authority {
         )?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let names: BTreeSet<String> = ["database", "app"]
-            .into_iter()
+        let names: BTreeSet<String> = subject
+            .services
+            .iter()
             .flat_map(|service| server_names(service, subject.namespace))
             .collect();
         params.name_constraints = Some(NameConstraints {
@@ -122,7 +125,7 @@ impl Authority {
         self.key_pem.as_ref().map(|key| key.as_str())
     }
 
-    /// Whether it was made for this silo. Nothing that was copied in from another one counts.
+    /// Whether it was made for this subject. Nothing that was copied in from another one counts.
     pub(super) fn is_of(&self, subject: &Subject<'_>) -> bool {
         self.namespace == subject.namespace && self.uid == subject.uid
     }
@@ -132,7 +135,7 @@ impl Authority {
         self.key_pem = None;
     }
 
-    /// Namespace and UID of the silo.
+    /// Namespace and UID of its subject.
     pub(super) fn owner(&self) -> (&str, &str) {
         (&self.namespace, &self.uid)
     }

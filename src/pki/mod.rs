@@ -1,14 +1,16 @@
-//! The certificates of a silo: its own authorities and the leaf certificates they sign.
+//! The certificates of a silo, and those of the plane: own authorities and the leaf certificates they sign.
 //!
 //! Each silo has an authority of its own, which may sign for names of that silo only (name constraints), and leafs that
-//! live for days. [`establish`] is a function of what is stored and the time: it is called when the certificates are
-//! due, missing or damaged, and whatever it returns replaces what is there.
+//! live for days; the plane's own namespace has the same. [`establish`] and [`establish_plane`] are functions of what is
+//! stored and the time: they are called when certificates are due, missing or damaged, and whatever they return replaces
+//! what is there.
 //!
-//! An authority is replaced without a moment at which two pods of a silo distrust each other, whichever of them has
-//! already seen the new files (see [`rollover`]).
+//! An authority is replaced without a moment at which two pods distrust each other, whichever of them has already seen
+//! the new files (see [`rollover`]).
 
 mod authority;
 mod leaf;
+mod leafs;
 pub mod rollover;
 #[cfg(test)]
 mod tests;
@@ -18,8 +20,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use authority::Authority;
+use authority::Subject;
 pub use leaf::Leaf;
 use leaf::Purpose;
+use leafs::Leafs;
+pub use leafs::{PlaneLeafs, SiloLeafs};
+
+use crate::api::plane::PLANE_UID;
 
 /// How long certificates live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,27 +78,21 @@ pub enum PkiError {
     Crypto(#[from] rcgen::Error),
 }
 
-/// Everything that a silo's pods and its operator need.
+/// Certificates of one subject: its authorities, and the leafs that one of them signed.
 #[derive(Debug)]
-pub struct Issued {
+pub struct Issued<L = SiloLeafs> {
     /// The authorities to store, oldest first. Those that were succeeded have lost their keys.
     pub authorities: Vec<Authority>,
-    /// Certificates of all authorities: what every pod and the gateway trust.
+    /// Certificates of all authorities: what everybody concerned trusts.
     pub bundle_pem: String,
-    /// Server certificate of the database and its agent.
-    pub database: Leaf,
-    /// Server certificate of the app.
-    pub app_server: Leaf,
-    /// The app's client certificate for role `app`.
-    pub app_client: Leaf,
-    /// The migration's client certificate for role `owner`.
-    pub migrate_client: Leaf,
-    /// When to call [`establish`] again: the first of two thirds of a leaf's life and the steps of a rollover.
+    /// The leafs.
+    pub leafs: L,
+    /// When to issue again: the first of two thirds of a leaf's life and the steps of a rollover.
     pub renew_at: Timestamp,
     signer: usize,
 }
 
-impl Issued {
+impl<L> Issued<L> {
     /// The authority that signed the leafs.
     #[must_use]
     pub fn signer(&self) -> &Authority {
@@ -111,38 +112,57 @@ pub fn establish(
     now: Timestamp,
     lifetimes: &Lifetimes,
 ) -> Result<Issued, PkiError> {
+    let subject = Subject {
+        name: silo,
+        namespace,
+        uid,
+        services: SiloLeafs::SERVICES,
+    };
+    issue_all(&subject, authorities, now, lifetimes)
+}
+
+/// Issues every certificate of the plane in `namespace`, in the same way as [`establish`] does for a silo.
+pub fn establish_plane(
+    namespace: &str,
+    authorities: Vec<Authority>,
+    now: Timestamp,
+    lifetimes: &Lifetimes,
+) -> Result<Issued<PlaneLeafs>, PkiError> {
+    let subject = Subject {
+        name: "granary",
+        namespace,
+        uid: PLANE_UID,
+        services: PlaneLeafs::SERVICES,
+    };
+    issue_all(&subject, authorities, now, lifetimes)
+}
+
+fn issue_all<L: Leafs>(
+    subject: &Subject<'_>,
+    authorities: Vec<Authority>,
+    now: Timestamp,
+    lifetimes: &Lifetimes,
+) -> Result<Issued<L>, PkiError> {
     let Lifetimes { leaf, ca } = *lifetimes;
     if leaf < Duration::from_secs(10) || ca < leaf.saturating_mul(4) {
         return Err(PkiError::Lifetimes { leaf, ca });
     }
-    let subject = authority::Subject {
-        silo,
-        namespace,
-        uid,
-    };
     let mut authorities: Vec<Authority> = authorities
         .into_iter()
-        .filter(|authority| authority.not_after > now && authority.is_of(&subject))
+        .filter(|authority| authority.not_after > now && authority.is_of(subject))
         .collect();
     authorities.sort_by_key(|authority| authority.not_before);
     if rollover::needs_successor(&authorities, now) {
-        authorities.push(Authority::new(&subject, now, ca)?);
+        authorities.push(Authority::new(subject, now, ca)?);
     }
     let signer = rollover::signer(&authorities, now, lifetimes)
         .ok_or(PkiError::Unreadable("none has a key"))?;
     for succeeded in &mut authorities[..signer] {
         succeeded.retire();
     }
-    let issue = |purpose| Leaf::new(&authorities[signer], purpose, now, leaf);
-    let (database, app_server) = (
-        issue(Purpose::Server("database"))?,
-        issue(Purpose::Server("app"))?,
-    );
-    let (app_client, migrate_client) = (
-        issue(Purpose::Client("app"))?,
-        issue(Purpose::Client("owner"))?,
-    );
-    let renew_at = [&database, &app_server, &app_client, &migrate_client]
+    let leafs = L::issue(&|purpose| Leaf::new(&authorities[signer], purpose, now, leaf))?;
+    let renew_at = leafs
+        .all()
         .into_iter()
         .map(Leaf::renew_at)
         .chain(rollover::steps(&authorities, lifetimes).filter(|step| *step > now))
@@ -154,10 +174,7 @@ pub fn establish(
             .map(|authority| authority.certificate_pem.as_str())
             .collect(),
         authorities,
-        database,
-        app_server,
-        app_client,
-        migrate_client,
+        leafs,
         renew_at,
         signer,
     })

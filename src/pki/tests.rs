@@ -91,8 +91,8 @@ fn common_name(leaf: &Leaf) -> String {
 fn servers_are_trusted_under_each_of_their_names_and_no_other() {
     let issued = fresh();
     for (service, leaf, other) in [
-        ("database", &issued.database, "app"),
-        ("app", &issued.app_server, "database"),
+        ("database", &issued.leafs.database, "app"),
+        ("app", &issued.leafs.app_server, "database"),
     ] {
         let trusted =
             |name: &str| server_is_trusted(&leaf.certificate_pem, &issued.bundle_pem, name, at(1));
@@ -115,8 +115,8 @@ fn clients_are_trusted_under_the_name_of_their_role() {
     let issued = fresh();
     let operator = operator_client(issued.signer(), at(0)).unwrap();
     for (leaf, role) in [
-        (&issued.app_client, "app"),
-        (&issued.migrate_client, "owner"),
+        (&issued.leafs.app_client, "app"),
+        (&issued.leafs.migrate_client, "owner"),
         (&operator, "operator"),
     ] {
         assert!(
@@ -135,12 +135,12 @@ fn clients_are_trusted_under_the_name_of_their_role() {
 fn a_server_cannot_log_in_and_a_client_cannot_serve() {
     let issued = fresh();
     assert!(!client_is_trusted(
-        &issued.app_server.certificate_pem,
+        &issued.leafs.app_server.certificate_pem,
         &issued.bundle_pem,
         at(1)
     ));
     assert!(!server_is_trusted(
-        &issued.app_client.certificate_pem,
+        &issued.leafs.app_client.certificate_pem,
         &issued.bundle_pem,
         "app",
         at(1)
@@ -152,11 +152,11 @@ fn silos_do_not_trust_each_other() {
     let (one, two) = (fresh(), fresh());
     let trusted = |bundle: &str| {
         server_is_trusted(
-            &one.database.certificate_pem,
+            &one.leafs.database.certificate_pem,
             bundle,
             &database_name(),
             at(1),
-        ) || client_is_trusted(&one.app_client.certificate_pem, bundle, at(1))
+        ) || client_is_trusted(&one.leafs.app_client.certificate_pem, bundle, at(1))
     };
     assert!(trusted(&one.bundle_pem));
     assert!(!trusted(&two.bundle_pem));
@@ -213,10 +213,10 @@ fn leafs_begin_a_little_early_and_are_renewed_at_two_thirds(
     let issued = issue(Vec::new(), at(0), &lifetimes);
     let life = seconds(lifetimes.leaf);
     for leaf in [
-        &issued.database,
-        &issued.app_server,
-        &issued.app_client,
-        &issued.migrate_client,
+        &issued.leafs.database,
+        &issued.leafs.app_server,
+        &issued.leafs.app_client,
+        &issued.leafs.migrate_client,
     ] {
         assert_eq!(leaf.not_before, at(-early));
         assert_eq!(leaf.not_after, at(life - early));
@@ -280,8 +280,8 @@ fn a_stored_authority_is_read_back_or_refused() {
         (one.bundle_pem.as_str(), "not a key"),
         ("not a certificate", key),
         (
-            one.database.certificate_pem.as_str(),
-            one.database.key_pem(),
+            one.leafs.database.certificate_pem.as_str(),
+            one.leafs.database.key_pem(),
         ),
     ] {
         assert!(matches!(
@@ -298,8 +298,8 @@ fn no_key_is_ever_printed() {
     assert!(printed.contains(&issued.signer().fingerprint));
     let keys = [
         issued.signer().key_pem().unwrap(),
-        issued.database.key_pem(),
-        issued.app_client.key_pem(),
+        issued.leafs.database.key_pem(),
+        issued.leafs.app_client.key_pem(),
     ];
     for line in keys.iter().flat_map(|key| key.lines()) {
         assert!(!printed.contains(line));
@@ -313,9 +313,65 @@ fn subjects_of_the_longest_names_fit() {
     let issued = establish(&name, &namespace, UID, Vec::new(), at(0), &SHORT).unwrap();
     let host = format!("database.{namespace}.svc");
     assert!(server_is_trusted(
-        &issued.database.certificate_pem,
+        &issued.leafs.database.certificate_pem,
         &issued.bundle_pem,
         &host,
         at(1)
     ));
+}
+
+#[test]
+fn the_planes_certificates_are_for_its_own_services_and_roles() {
+    let issued =
+        establish_plane("granary-system", Vec::new(), at(0), &Lifetimes::default()).unwrap();
+    let leafs = &issued.leafs;
+    for (service, leaf) in [
+        ("granary-registry", &leafs.registry),
+        ("granary-keyserver", &leafs.keyserver),
+    ] {
+        let trusted =
+            |name: &str| server_is_trusted(&leaf.certificate_pem, &issued.bundle_pem, name, at(1));
+        assert!(trusted(&format!("{service}.granary-system.svc")));
+        assert!(!trusted(&format!("{service}.somewhere-else.svc")));
+        assert!(!trusted("database.granary-system.svc"));
+    }
+    for (leaf, role) in [
+        (&leafs.keyserver_client, "app"),
+        (&leafs.operator_owner, "owner"),
+        (&leafs.operator_app, "app"),
+        (&leafs.auditor, "auditor"),
+    ] {
+        assert!(client_is_trusted(
+            &leaf.certificate_pem,
+            &issued.bundle_pem,
+            at(1)
+        ));
+        assert_eq!(common_name(leaf), role);
+    }
+}
+
+#[test]
+fn the_plane_and_a_silo_do_not_trust_each_other() {
+    let plane =
+        establish_plane("granary-system", Vec::new(), at(0), &Lifetimes::default()).unwrap();
+    let silo = fresh();
+    assert!(!client_is_trusted(
+        &silo.leafs.app_client.certificate_pem,
+        &plane.bundle_pem,
+        at(1)
+    ));
+    assert!(!client_is_trusted(
+        &plane.leafs.operator_app.certificate_pem,
+        &silo.bundle_pem,
+        at(1)
+    ));
+    // Nor does an authority that was copied over count.
+    let foreign = establish_plane(
+        "granary-system",
+        silo.authorities,
+        at(1),
+        &Lifetimes::default(),
+    )
+    .unwrap();
+    assert!(!foreign.bundle_pem.contains(&silo.bundle_pem));
 }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::labels::{APP, CA, DATABASE, MIGRATE, metadata};
 use super::manifest::Manifest;
 use crate::api::ValidTenant;
-use crate::pki::{Authority, Issued, Leaf};
+use crate::pki::{Authority, Issued, Leaf, SiloLeafs};
 
 /// When the certificates have to be issued again (RFC 3339).
 pub const ANNOTATION_RENEW_AT: &str = "granary.dev/renew-at";
@@ -19,8 +19,8 @@ pub const ANNOTATION_ISSUER: &str = "granary.dev/issuer";
 /// Digest of the data (see [`content`]): whether an object is whole can be told without keeping a key in memory.
 pub const ANNOTATION_CONTENT: &str = "granary.dev/content";
 
-/// Name of the key that the trust bundle has everywhere.
-const BUNDLE: &str = "ca.crt";
+/// Name of the key that a trust bundle has everywhere.
+pub(super) const BUNDLE: &str = "ca.crt";
 
 /// The objects, in the order in which they must be applied, each after the one before it succeeded.
 ///
@@ -31,33 +31,24 @@ const BUNDLE: &str = "ca.crt";
 #[must_use]
 pub fn certificates(tenant: &ValidTenant, issued: &Issued) -> Vec<Manifest> {
     let bundle = issued.bundle_pem.as_str();
-    let server = |leaf: &Leaf| {
-        [
-            ("tls.crt", bytes(&leaf.certificate_pem)),
-            ("tls.key", bytes(leaf.key_pem())),
-        ]
+    let SiloLeafs {
+        database,
+        app_server,
+        app_client,
+        migrate_client,
+    } = &issued.leafs;
+    let database = files(bundle, [("tls", database)]);
+    let app = files(bundle, [("tls", app_server), ("client", app_client)]);
+    let migrate = files(bundle, [("client", migrate_client)]);
+    let secret = |name: &str, component: &str, data| {
+        Manifest::of(&secret(metadata(tenant, name, component), issued, data))
     };
-    let client = |leaf: &Leaf| {
-        [
-            ("client.crt", bytes(&leaf.certificate_pem)),
-            ("client.key", bytes(leaf.key_pem())),
-        ]
-    };
-    let trust = || [(BUNDLE, bytes(bundle))];
-    let database = data(server(&issued.database).into_iter().chain(trust()));
-    let app = data(
-        server(&issued.app_server)
-            .into_iter()
-            .chain(client(&issued.app_client))
-            .chain(trust()),
-    );
-    let migrate = data(client(&issued.migrate_client).into_iter().chain(trust()));
     vec![
-        Manifest::of(&secret(tenant, "database-tls", DATABASE, issued, database)),
-        Manifest::of(&secret(tenant, "app-tls", APP, issued, app)),
-        Manifest::of(&secret(tenant, "migrate-tls", MIGRATE, issued, migrate)),
+        secret("database-tls", DATABASE, database),
+        secret("app-tls", APP, app),
+        secret("migrate-tls", MIGRATE, migrate),
         Manifest::of(&trust_bundle(tenant, issued)),
-        Manifest::of(&secret(tenant, CA, CA, issued, stored(&issued.authorities))),
+        secret(CA, CA, stored(&issued.authorities)),
     ]
 }
 
@@ -93,7 +84,8 @@ pub fn content<'a>(data: impl IntoIterator<Item = (&'a String, &'a [u8])>) -> St
     format!("{:x}", hash.finalize())
 }
 
-fn stored(authorities: &[Authority]) -> BTreeMap<String, ByteString> {
+/// The data of a Secret that stores authorities: what [`authorities`] reads.
+pub(super) fn stored(authorities: &[Authority]) -> BTreeMap<String, ByteString> {
     let entries = authorities
         .iter()
         .enumerate()
@@ -107,16 +99,29 @@ fn stored(authorities: &[Authority]) -> BTreeMap<String, ByteString> {
     entries.collect()
 }
 
-fn secret(
-    tenant: &ValidTenant,
-    name: &str,
-    component: &str,
-    issued: &Issued,
+/// The data of a Secret that pods read: the trust bundle, and each leaf as `<name>.crt` and `<name>.key`.
+pub(super) fn files<const N: usize>(
+    bundle: &str,
+    leafs: [(&str, &Leaf); N],
+) -> BTreeMap<String, ByteString> {
+    let leafs = leafs.into_iter().flat_map(|(name, leaf)| {
+        [
+            (format!("{name}.crt"), bytes(&leaf.certificate_pem)),
+            (format!("{name}.key"), bytes(leaf.key_pem())),
+        ]
+    });
+    leafs.chain([(BUNDLE.to_owned(), bytes(bundle))]).collect()
+}
+
+/// A Secret with this data, which says when it is due, who signed it and whether it is whole.
+pub(super) fn secret<L>(
+    metadata: ObjectMeta,
+    issued: &Issued<L>,
     data: BTreeMap<String, ByteString>,
 ) -> Secret {
     let digest = content(data.iter().map(|(key, value)| (key, value.0.as_slice())));
     Secret {
-        metadata: annotated(tenant, name, component, issued, digest),
+        metadata: annotated(metadata, issued, digest),
         type_: Some("Opaque".to_owned()),
         data: Some(data),
         ..Secret::default()
@@ -127,19 +132,13 @@ fn trust_bundle(tenant: &ValidTenant, issued: &Issued) -> ConfigMap {
     let data: BTreeMap<String, String> = [(BUNDLE.to_owned(), issued.bundle_pem.clone())].into();
     let digest = content(data.iter().map(|(key, value)| (key, value.as_bytes())));
     ConfigMap {
-        metadata: annotated(tenant, CA, CA, issued, digest),
+        metadata: annotated(metadata(tenant, CA, CA), issued, digest),
         data: Some(data),
         ..ConfigMap::default()
     }
 }
 
-fn annotated(
-    tenant: &ValidTenant,
-    name: &str,
-    component: &str,
-    issued: &Issued,
-    digest: String,
-) -> ObjectMeta {
+fn annotated<L>(metadata: ObjectMeta, issued: &Issued<L>, digest: String) -> ObjectMeta {
     let annotations = [
         (ANNOTATION_RENEW_AT.to_owned(), issued.renew_at.to_string()),
         (
@@ -150,14 +149,8 @@ fn annotated(
     ];
     ObjectMeta {
         annotations: Some(annotations.into()),
-        ..metadata(tenant, name, component)
+        ..metadata
     }
-}
-
-fn data<'a>(entries: impl Iterator<Item = (&'a str, ByteString)>) -> BTreeMap<String, ByteString> {
-    entries
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
 }
 
 fn bytes(text: &str) -> ByteString {

@@ -21,7 +21,7 @@ pub const CA: &str = "ca";
 pub const LABEL_RELEASE: &str = "granary.dev/release";
 /// The label that pods are selected by.
 pub const LABEL_NAME: &str = "app.kubernetes.io/name";
-const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+pub(super) const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// Metadata of an object in the silo's namespace that is part of `component`.
 #[must_use]

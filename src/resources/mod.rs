@@ -10,12 +10,14 @@ pub mod database;
 pub mod disruption_budget;
 pub mod gateway_api;
 pub mod http_route;
+pub mod keys;
 pub mod labels;
 pub mod limit_range;
 pub mod manifest;
 pub mod migration;
 pub mod namespace;
 pub mod network_policy;
+pub mod plane;
 mod pod;
 pub mod quota;
 pub mod service;
@@ -37,7 +39,7 @@ pub enum Stage {
     Volume,
     /// What fences pods in, before there is any pod: network policies, quota, limits, identities.
     Isolation,
-    /// What pods refer to: the services.
+    /// What pods refer to: the services and the key server's authorities.
     Foundation,
     /// Pods that stay: database and app.
     Workload,
@@ -89,6 +91,10 @@ pub fn silo(
     objects.extend([
         (Stage::Foundation, Manifest::of(&service::database(tenant))),
         (Stage::Foundation, Manifest::of(&service::app(tenant))),
+        (
+            Stage::Foundation,
+            Manifest::of(&keys::authorities(tenant, settings)),
+        ),
     ]);
     if tenant.state == TenantState::Active {
         objects.extend([
@@ -98,7 +104,7 @@ pub fn silo(
             ),
             (
                 Stage::Workload,
-                Manifest::of(&app::deployment(tenant, serving_image)),
+                Manifest::of(&app::deployment(tenant, settings, serving_image)),
             ),
             (
                 Stage::Workload,

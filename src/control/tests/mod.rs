@@ -39,6 +39,8 @@ fn settings() -> SiloSettings {
         gateway_dataplane_namespace: "traefik".to_owned(),
         plane_namespace: "granary-system".to_owned(),
         postgres_image: IMAGE.replace("tenant-template", "granary-postgres"),
+        granary_image: IMAGE.replace("tenant-template", "granary"),
+        keyserver_ca: "-----BEGIN CERTIFICATE-----\n".to_owned(),
         dns_namespace: "kube-system".to_owned(),
     }
 }

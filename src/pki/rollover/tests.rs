@@ -75,7 +75,7 @@ fn assert_all_trust(history: &[Held], moment: Timestamp, spread: i64) {
         .iter()
         .flat_map(|one| on_pods.iter().map(move |other| (one, other)))
     {
-        let (bundle, leafs) = (&one.issued.bundle_pem, &other.issued);
+        let (bundle, leafs) = (&one.issued.bundle_pem, &other.issued.leafs);
         let context = format!(
             "files of {} meet files of {} at {moment}",
             one.since, other.since
@@ -121,7 +121,7 @@ fn an_operator_that_was_away_until_near_the_end_still_goes_step_by_step() {
     let grown = issue(first.authorities.clone(), late, &SHORT);
     assert_eq!(grown.signer().fingerprint, first.signer().fingerprint);
     assert!(
-        grown.database.not_after <= end,
+        grown.leafs.database.not_after <= end,
         "a leaf never outlives its authority"
     );
     assert!(

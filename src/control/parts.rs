@@ -1,0 +1,153 @@
+//! What the operator is put together from: the settings, turned into what passes share and what the leader keeps.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use kube::{
+    Client,
+    runtime::events::{Recorder, Reporter},
+};
+use tokio::sync::watch;
+
+use super::{
+    context::Context,
+    memory::Memory,
+    observations::Observations,
+    plane::{self, Credentials},
+    probe::{GatewayAccess, Probes},
+    run::LEASE,
+    watches::{Triggers, Watches},
+    writer::Writer,
+};
+use crate::{
+    api::SiloSettings, config::OperatorSettings, https, keys::ProviderName, pki::Lifetimes,
+    telemetry::Metrics,
+};
+
+/// What is there before anything is put together.
+pub struct Shared<'a> {
+    /// The operator's settings.
+    pub settings: &'a OperatorSettings,
+    /// The API server.
+    pub client: Client,
+    /// The only door for writes.
+    pub writer: Writer,
+    /// What the watches show.
+    pub observations: Arc<Observations>,
+    /// What is remembered of tenants.
+    pub memory: Arc<Memory>,
+    /// Figures.
+    pub metrics: Metrics,
+    /// Asks for passes.
+    pub triggers: Arc<Triggers>,
+    /// The watches.
+    pub watches: &'a Watches,
+}
+
+/// What was put together.
+pub struct Parts {
+    /// What every pass shares.
+    pub context: Arc<Context>,
+    /// Keeps the plane's own Secrets.
+    pub plane: plane::Keeper,
+    /// The operator's own certificates, once there are some.
+    pub credentials: watch::Receiver<Option<Arc<Credentials>>>,
+}
+
+impl Shared<'_> {
+    /// Puts the operator together. Nothing runs yet.
+    pub fn assemble(self, gateway_namespace: String) -> anyhow::Result<Parts> {
+        let settings = self.settings;
+        let lifetimes = Lifetimes {
+            leaf: settings.leaf_lifetime,
+            ca: settings.ca_lifetime,
+        };
+        let silos = Arc::new(ArcSwap::from_pointee(silo_settings(
+            settings,
+            gateway_namespace,
+        )));
+        let (sender, credentials) = watch::channel(None);
+        let plane = plane::Keeper {
+            client: self.client.clone(),
+            writer: self.writer.clone(),
+            namespace: settings.namespace.clone(),
+            lifetimes,
+            needs_root_key: settings.kms_provider == ProviderName::Local,
+            settings: silos.clone(),
+            tenants: self.watches.tenants.clone(),
+            triggers: self.triggers,
+            memory: self.memory.clone(),
+            credentials: sender,
+        };
+        let context = Arc::new(Context {
+            writer: self.writer,
+            settings: silos,
+            lifetimes,
+            observations: self.observations,
+            plans: self.watches.plans.clone(),
+            probes: Probes::new(gateway_access(settings)?),
+            recorder: Recorder::new(self.client.clone(), reporter(settings)),
+            memory: self.memory,
+            metrics: self.metrics,
+            gateway: self.watches.gateway.clone(),
+            storage_classes: self.watches.storage_classes.clone(),
+            client: self.client,
+        });
+        Ok(Parts {
+            context,
+            plane,
+            credentials,
+        })
+    }
+}
+
+fn reporter(settings: &OperatorSettings) -> Reporter {
+    Reporter {
+        controller: LEASE.to_owned(),
+        instance: Some(settings.pod_name.clone()),
+    }
+}
+
+fn silo_settings(settings: &OperatorSettings, gateway_namespace: String) -> SiloSettings {
+    SiloSettings {
+        base_domain: settings.base_domain.clone(),
+        external_port: settings.external_port,
+        gateway_name: settings.gateway_name.clone(),
+        gateway_namespace,
+        gateway_dataplane_namespace: settings.gateway_dataplane_namespace.clone(),
+        plane_namespace: settings.namespace.clone(),
+        postgres_image: settings.postgres_image.clone(),
+        granary_image: settings.granary_image.clone(),
+        // The plane's own authorities, known once they are read or made.
+        keyserver_ca: String::new(),
+        dns_namespace: settings.dns_namespace.clone(),
+    }
+}
+
+fn gateway_access(settings: &OperatorSettings) -> anyhow::Result<GatewayAccess> {
+    let file = settings.gateway_ca_file.display();
+    let roots = match std::fs::read(&settings.gateway_ca_file) {
+        Ok(roots) => roots,
+        // An image without public authorities still runs; what then fails is said where it is looked at.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            tracing::warn!(
+                "{file} does not exist, so no page can be checked; set the chart's gateway.caBundle"
+            );
+            Vec::new()
+        }
+        Err(error) => {
+            return Err(error).with_context(|| {
+                format!("cannot read {file}, which the gateway's certificate is checked against")
+            });
+        }
+    };
+    let tls = https::client::client_config(&roots, None)
+        .map_err(|error| anyhow::anyhow!("{file} holds no usable certificates: {error}"))?;
+    Ok(GatewayAccess {
+        address: settings.gateway_probe_address.clone(),
+        base_domain: settings.base_domain.clone(),
+        external_port: settings.external_port,
+        tls,
+    })
+}
