@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::{Container, EnvVar, Lifecycle, LifecycleHandler,
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::labels::{APP, LABEL_RELEASE, metadata, selector};
-use super::pod;
-use crate::api::{Environment, Release, ValidTenant};
+use super::{keys, pod};
+use crate::api::{Environment, Release, SiloSettings, ValidTenant};
 
 /// Seconds that a pod goes on serving after it was told to stop: until every gateway knows that it is going.
 const DRAIN_SECONDS: i64 = 3;
@@ -16,9 +16,9 @@ const DRAIN_SECONDS: i64 = 3;
 const GRACE_SECONDS: i64 = 20;
 
 /// The Deployment of this image, labelled with the release that the image is. A pod of the new release has to be ready
-/// before one of the old goes.
+/// before one of the old goes. Beside the app runs what fetches its data keys.
 #[must_use]
-pub fn deployment(tenant: &ValidTenant, image: &str) -> Deployment {
+pub fn deployment(tenant: &ValidTenant, settings: &SiloSettings, image: &str) -> Deployment {
     let release = Release::of_image(image);
     let (tls, tls_mount) = pod::tls("app-tls");
     let (tmp, tmp_mount) = pod::tmp();
@@ -36,10 +36,18 @@ pub fn deployment(tenant: &ValidTenant, image: &str) -> Deployment {
             ..Lifecycle::default()
         }),
         resources: Some(pod::resources(tenant.app.cpu, tenant.app.memory)),
-        ..pod::container(APP, image, env(tenant), vec![tls_mount, tmp_mount])
+        ..pod::container(
+            APP,
+            image,
+            env(tenant),
+            vec![tls_mount, tmp_mount, keys::using()],
+        )
     };
-    let mut template = pod::template(tenant, APP, Some(&release), container, vec![tls, tmp]);
+    let keys::Fetching { volumes, mounts } = keys::fetching();
+    let volumes = [vec![tls, tmp], volumes].concat();
+    let mut template = pod::template(tenant, APP, Some(&release), container, volumes);
     if let Some(spec) = &mut template.spec {
+        spec.init_containers = Some(vec![keys::sidecar(settings, "app", mounts)]);
         spec.termination_grace_period_seconds = Some(GRACE_SECONDS);
     }
     let mut metadata = metadata(tenant, APP, APP);
@@ -78,6 +86,7 @@ fn env(tenant: &ValidTenant) -> Vec<EnvVar> {
         pod::env("GRANARY_DISPLAY_NAME", &tenant.display_name),
         pod::env("GRANARY_ENVIRONMENT", environment),
         pod::env("GRANARY_URL", &tenant.url),
+        pod::env("GRANARY_KEYS_DIR", keys::KEYS_DIR),
     ]);
     // Left out, not empty: the API server drops an empty value.
     env.extend(

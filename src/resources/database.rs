@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::api::core::v1::{Container, PersistentVolumeClaimVolumeSource, Volume};
 
 use super::labels::{DATABASE, metadata, selector};
-use super::{pod, volume_claim};
+use super::{keys, pod, volume_claim};
 use crate::api::quantity::Bytes;
 use crate::api::{SiloSettings, ValidTenant};
 
@@ -28,17 +28,21 @@ pub fn stateful_set(tenant: &ValidTenant, settings: &SiloSettings) -> StatefulSe
         }),
         ..Volume::default()
     };
-    let mounts = vec![
+    let fetching = keys::fetching();
+    let mut mounts = vec![
         pod::mount("data", "/var/lib/granary/postgresql"),
         tls_mount,
         socket_mount,
         tmp_mount,
     ];
+    mounts.extend(fetching.mounts);
     let size = &tenant.database;
     let mut env = pod::identity_env(tenant);
     env.extend([
         pod::env("GRANARY_PG_MAX_CONNECTIONS", &size.connections.to_string()),
         pod::env("GRANARY_PG_SHARED_BUFFERS", &shared_buffers(size.memory)),
+        // The agent fetches its keys itself, while PostgreSQL starts.
+        pod::env("GRANARY_KEYSERVER", &keys::server(settings)),
     ]);
     env.extend(max_wal_size(size.storage).map(|wal| pod::env("GRANARY_PG_MAX_WAL_SIZE", &wal)));
     let container = Container {
@@ -52,13 +56,8 @@ pub fn stateful_set(tenant: &ValidTenant, settings: &SiloSettings) -> StatefulSe
         resources: Some(pod::resources(size.cpu, size.memory)),
         ..pod::container(DATABASE, &settings.postgres_image, env, mounts)
     };
-    let mut template = pod::template(
-        tenant,
-        DATABASE,
-        None,
-        container,
-        vec![data, tls, socket, tmp],
-    );
+    let volumes = [vec![data, tls, socket, tmp], fetching.volumes].concat();
+    let mut template = pod::template(tenant, DATABASE, None, container, volumes);
     if let Some(spec) = &mut template.spec {
         spec.termination_grace_period_seconds = Some(GRACE_SECONDS);
     }

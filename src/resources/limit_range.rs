@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{LimitRange, LimitRangeItem, LimitRangeSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use super::keys::{SIDECAR_CPU, SIDECAR_MEMORY};
 use super::labels::{SILO, metadata};
 use super::pod::{quantities, requested};
 use crate::api::ValidTenant;
 
-/// The limit range: no container larger than the plan's largest; one that asks for nothing is sized like the app.
+/// The limit range: no container larger than the largest there is; one that asks for nothing is sized like the app.
 #[must_use]
 pub fn limit_range(tenant: &ValidTenant) -> LimitRange {
     let (app, database) = (&tenant.app, &tenant.database);
-    let largest: BTreeMap<String, Quantity> =
-        quantities(app.cpu.max(database.cpu), app.memory.max(database.memory));
+    let largest: BTreeMap<String, Quantity> = quantities(
+        app.cpu.max(database.cpu).max(SIDECAR_CPU),
+        app.memory.max(database.memory).max(SIDECAR_MEMORY),
+    );
     LimitRange {
         metadata: metadata(tenant, SILO, SILO),
         spec: Some(LimitRangeSpec {

@@ -5,7 +5,8 @@
 //!                                  ├─► database ◄──8443── operator
 //!                   migrate ──5432─┘
 //!
-//! app, migrate ──53──► DNS
+//! app, migrate, database ──8443──► key server
+//! app, migrate, database ──53──► DNS
 //! ```
 
 use k8s_openapi::api::networking::v1::{
@@ -17,10 +18,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::labels::{APP, DATABASE, MIGRATE, SILO, metadata, owned, selector};
 use super::pod::{HTTPS_PORT, POSTGRES_PORT};
+use crate::api::plane::{KEYSERVER, KEYSERVER_PORT, OPERATOR};
 use crate::api::{SiloSettings, ValidTenant};
-
-/// What the operator's pods are named.
-const OPERATOR: &str = "granary-operator";
 
 /// Every network policy of a silo.
 #[must_use]
@@ -45,13 +44,9 @@ fn default_deny(tenant: &ValidTenant) -> NetworkPolicy {
     )
 }
 
-/// The database answers its own app, its own migration and the operator. It opens no connection, not even to DNS.
+/// The database answers its own app, its own migration and the operator. It asks the key server, and nobody else.
 fn database(tenant: &ValidTenant, settings: &SiloSettings) -> NetworkPolicy {
-    let operator = NetworkPolicyPeer {
-        namespace_selector: Some(namespace_named(&settings.plane_namespace)),
-        pod_selector: Some(selector(OPERATOR)),
-        ..NetworkPolicyPeer::default()
-    };
+    let operator = plane_pods(settings, OPERATOR);
     let ingress = vec![
         ingress(vec![pods(APP), pods(MIGRATE)], POSTGRES_PORT),
         ingress(vec![operator], HTTPS_PORT),
@@ -62,7 +57,7 @@ fn database(tenant: &ValidTenant, settings: &SiloSettings) -> NetworkPolicy {
         DATABASE,
         selector(DATABASE),
         ingress,
-        vec![],
+        keys_and_dns(settings),
     )
 }
 
@@ -78,7 +73,7 @@ fn app(tenant: &ValidTenant, settings: &SiloSettings) -> NetworkPolicy {
         APP,
         selector(APP),
         vec![ingress(vec![gateway], HTTPS_PORT)],
-        database_and_dns(settings),
+        database_and_keys(settings),
     )
 }
 
@@ -90,11 +85,18 @@ fn migrate(tenant: &ValidTenant, settings: &SiloSettings) -> NetworkPolicy {
         MIGRATE,
         selector(MIGRATE),
         vec![],
-        database_and_dns(settings),
+        database_and_keys(settings),
     )
 }
 
-fn database_and_dns(settings: &SiloSettings) -> Vec<NetworkPolicyEgressRule> {
+fn database_and_keys(settings: &SiloSettings) -> Vec<NetworkPolicyEgressRule> {
+    let mut rules = vec![egress(pods(DATABASE), vec![port("TCP", POSTGRES_PORT)])];
+    rules.extend(keys_and_dns(settings));
+    rules
+}
+
+/// The key server, and DNS to find it.
+fn keys_and_dns(settings: &SiloSettings) -> Vec<NetworkPolicyEgressRule> {
     let dns = NetworkPolicyPeer {
         namespace_selector: Some(namespace_named(&settings.dns_namespace)),
         pod_selector: Some(LabelSelector {
@@ -104,14 +106,11 @@ fn database_and_dns(settings: &SiloSettings) -> Vec<NetworkPolicyEgressRule> {
         ..NetworkPolicyPeer::default()
     };
     vec![
-        NetworkPolicyEgressRule {
-            to: Some(vec![pods(DATABASE)]),
-            ports: Some(vec![port("TCP", POSTGRES_PORT)]),
-        },
-        NetworkPolicyEgressRule {
-            to: Some(vec![dns]),
-            ports: Some(vec![port("UDP", 53), port("TCP", 53)]),
-        },
+        egress(
+            plane_pods(settings, KEYSERVER),
+            vec![port("TCP", KEYSERVER_PORT)],
+        ),
+        egress(dns, vec![port("UDP", 53), port("TCP", 53)]),
     ]
 }
 
@@ -140,6 +139,22 @@ fn ingress(from: Vec<NetworkPolicyPeer>, number: i32) -> NetworkPolicyIngressRul
     NetworkPolicyIngressRule {
         from: Some(from),
         ports: Some(vec![port("TCP", number)]),
+    }
+}
+
+fn egress(to: NetworkPolicyPeer, ports: Vec<NetworkPolicyPort>) -> NetworkPolicyEgressRule {
+    NetworkPolicyEgressRule {
+        to: Some(vec![to]),
+        ports: Some(ports),
+    }
+}
+
+/// Pods of the plane's own namespace.
+fn plane_pods(settings: &SiloSettings, name: &str) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        namespace_selector: Some(namespace_named(&settings.plane_namespace)),
+        pod_selector: Some(selector(name)),
+        ..NetworkPolicyPeer::default()
     }
 }
 

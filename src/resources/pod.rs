@@ -1,4 +1,5 @@
-//! What every pod of a silo has: Pod Security `restricted`, no token, literal environments, certificates as files.
+//! What every pod of a silo has: Pod Security `restricted`, no token for Kubernetes, literal environments, certificates as
+//! files.
 
 #[cfg(test)]
 mod tests;

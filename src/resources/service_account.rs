@@ -1,4 +1,5 @@
-//! Identities of a silo's pods. None has a token: nothing in a silo talks to the Kubernetes API.
+//! Identities of a silo's pods. None has a token for the Kubernetes API, which nothing in a silo talks to; what fetches
+//! data keys has one that only the key server accepts (see [`super::keys`]).
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 

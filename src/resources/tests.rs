@@ -251,8 +251,8 @@ fn the_app_runs_the_serving_release_while_the_migration_is_to_the_wanted_one() {
 fn the_quota_has_room_for_a_rolling_update_and_a_migration() {
     let (valid, objects) = build(&tenant(), &standard());
     let hard = &find(&objects, "ResourceQuota", "silo")["spec"]["hard"];
-    let limit = |kind: &str, name: &str, what: &str| -> u64 {
-        let path = format!("/spec/template/spec/containers/0/resources/limits/{what}");
+    let limit = |kind: &str, name: &str, container: &str, what: &str| -> u64 {
+        let path = format!("/spec/template/spec/{container}/0/resources/limits/{what}");
         let text = find(&objects, kind, name)
             .pointer(&path)
             .unwrap()
@@ -266,18 +266,20 @@ fn the_quota_has_room_for_a_rolling_update_and_a_migration() {
     };
     let replicas = u64::from(valid.app.replicas.unsigned_abs());
     // Every old pod on its way out, every new one, the surge, and the migration, which gets the app's size.
-    let app_like = 2 * replicas + 1 + 1;
-    let cpu =
-        limit("StatefulSet", "database", "cpu") + app_like * limit("Deployment", "app", "cpu");
-    let memory = limit("StatefulSet", "database", "memory")
-        + app_like * limit("Deployment", "app", "memory");
-    assert!(Cpu::parse(hard["limits.cpu"].as_str().unwrap()).unwrap().0 >= cpu);
+    let app_pods = 2 * replicas + 1;
+    let needed = |what: &str| {
+        limit("StatefulSet", "database", "containers", what)
+            + (app_pods + 1) * limit("Deployment", "app", "containers", what)
+            + app_pods * limit("Deployment", "app", "initContainers", what)
+    };
+    assert!(Cpu::parse(hard["limits.cpu"].as_str().unwrap()).unwrap().0 >= needed("cpu"));
     assert!(
         Bytes::parse(hard["limits.memory"].as_str().unwrap())
             .unwrap()
             .0
-            >= memory
+            >= needed("memory")
     );
+    let app_like = app_pods + 1;
     assert!(hard["pods"].as_str().unwrap().parse::<u64>().unwrap() > app_like);
     let claim = find(&objects, "PersistentVolumeClaim", "data-database-0");
     assert_eq!(
@@ -314,5 +316,75 @@ fn a_network_policy_closes_both_directions_and_the_first_closes_every_pod() {
             );
         }
     }
-    assert!(find(&objects, "NetworkPolicy", "database")["spec"]["egress"].is_null());
+    // The database asks the key server and, to find it, DNS.
+    let egress = &find(&objects, "NetworkPolicy", "database")["spec"]["egress"];
+    let asked: Vec<(&Value, &Value)> = egress
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rule| {
+            assert_eq!(rule["to"].as_array().unwrap().len(), 1, "{rule}");
+            let labels = &rule["to"][0]["podSelector"]["matchLabels"];
+            let pods = labels.as_object().unwrap().values().next().unwrap();
+            (pods, &rule["ports"][0]["port"])
+        })
+        .collect();
+    assert_eq!(
+        asked,
+        [
+            (&json!("granary-keyserver"), &json!(8443)),
+            (&json!("kube-dns"), &json!(53))
+        ]
+    );
+}
+
+#[test]
+fn a_container_that_fetches_keys_fits_into_the_smallest_silo() {
+    let mut plan = small();
+    plan.spec.app.cpu = "10m".to_owned();
+    plan.spec.database.cpu = "10m".to_owned();
+    plan.spec.app.memory = "16Mi".to_owned();
+    let objects = build(&tenant(), &plan).1;
+    let max = &find(&objects, "LimitRange", "silo")["spec"]["limits"][0]["max"];
+    let limits = find(&objects, "Deployment", "app")
+        .pointer("/spec/template/spec/initContainers/0/resources/limits")
+        .unwrap();
+    let cpu = |value: &Value| Cpu::parse(value["cpu"].as_str().unwrap()).unwrap().0;
+    let memory = |value: &Value| Bytes::parse(value["memory"].as_str().unwrap()).unwrap().0;
+    assert!(cpu(max) >= cpu(limits) && memory(max) >= memory(limits));
+}
+
+#[test]
+fn keys_are_in_memory_and_only_what_fetches_them_writes_there() {
+    let objects = acme();
+    for (kind, name, writers) in [
+        ("Deployment", "app", vec!["keys"]),
+        ("StatefulSet", "database", vec!["database"]),
+    ] {
+        let spec = find(&objects, kind, name)
+            .pointer("/spec/template/spec")
+            .unwrap();
+        let keys = spec["volumes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|volume| volume["name"] == "keys");
+        assert_eq!(keys.unwrap()["emptyDir"]["medium"], "Memory", "{name}");
+        let containers = ["initContainers", "containers"]
+            .iter()
+            .filter_map(|list| spec[*list].as_array())
+            .flatten();
+        let writing: Vec<&str> = containers
+            .filter(|container| {
+                let mounts = container["volumeMounts"].as_array().unwrap();
+                mounts
+                    .iter()
+                    .any(|mount| mount["name"] == "keys" && mount["readOnly"] != true)
+            })
+            .map(|container| container["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(writing, writers, "{name}");
+    }
+    let job = migration::name(&valid().release);
+    assert!(!find(&objects, "Job", &job).to_string().contains("keys"));
 }

@@ -10,10 +10,20 @@ use crate::resources::tests::{acme, build, find, pod_templates};
 fn missing_in(template: &Value) -> Option<&'static str> {
     let spec = &template["spec"];
     let pod = &spec["securityContext"];
-    let containers = spec["containers"].as_array().unwrap();
-    let every = |holds: fn(&Value) -> bool| containers.iter().all(holds);
+    let containers: Vec<&Value> = ["initContainers", "containers"]
+        .iter()
+        .filter_map(|list| spec[*list].as_array())
+        .flatten()
+        .collect();
+    let every = |holds: fn(&Value) -> bool| containers.iter().all(|container| holds(container));
     let volumes = spec["volumes"].as_array().unwrap();
-    let sources = ["secret", "emptyDir", "persistentVolumeClaim"];
+    let sources = [
+        "secret",
+        "configMap",
+        "emptyDir",
+        "projected",
+        "persistentVolumeClaim",
+    ];
     let checks = [
         ("runAsNonRoot", pod["runAsNonRoot"] == true),
         (
@@ -30,7 +40,12 @@ fn missing_in(template: &Value) -> Option<&'static str> {
                 .iter()
                 .all(|field| spec[field].is_null()),
         ),
-        ("init containers", spec["initContainers"].is_null()),
+        (
+            "init containers",
+            spec["initContainers"]
+                .as_array()
+                .is_none_or(|all| all.iter().all(|one| one["restartPolicy"] == "Always")),
+        ),
         (
             "escalation",
             every(|c| c["securityContext"]["allowPrivilegeEscalation"] == false),
@@ -52,6 +67,14 @@ fn missing_in(template: &Value) -> Option<&'static str> {
             }),
         ),
         ("token", spec["automountServiceAccountToken"] == false),
+        (
+            "audience",
+            volumes
+                .iter()
+                .filter_map(|volume| volume["projected"]["sources"].as_array())
+                .flatten()
+                .all(|source| source["serviceAccountToken"]["audience"] == "granary-keys"),
+        ),
         ("service links", spec["enableServiceLinks"] == false),
         (
             "volumes",
