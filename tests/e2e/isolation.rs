@@ -8,7 +8,7 @@ use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, UdpSocket};
 
-use crate::plane::{operator_image, shared};
+use crate::plane::{PLANE, operator_image, shared};
 use crate::silo::Silo;
 use crate::support::{cleaning_up, client, marked, unique, wait_for};
 
@@ -187,16 +187,28 @@ async fn a_silo_reaches_its_own_database_and_nothing_else() {
         });
         let theirs_open = [open("their own database", theirs[0].address.clone())];
 
+        let keyserver = format!("{}:8443", plane_service(&client, "granary-keyserver").await);
+        let registry = format!("{}:5432", plane_service(&client, "granary-registry").await);
         let from_app = [
             &theirs[..],
             &beyond,
             &[
                 open("its own database", own_database.clone()),
                 closed("its own agent", own_database.replace("5432", "8443")),
+                open("the key server", keyserver.clone()),
+                closed("the registry", registry.clone()),
             ],
         ]
         .concat();
-        let from_control = [&theirs[..], &beyond_open].concat();
+        let from_control = [
+            &theirs[..],
+            &beyond_open,
+            &[
+                closed("the key server", keyserver),
+                closed("the registry", registry),
+            ],
+        ]
+        .concat();
         let (as_app, as_migrate, as_stranger, at_home) = tokio::join!(
             probe(&client, &here.namespace, "app", &from_app),
             probe(&client, &here.namespace, "migrate", &from_app),
@@ -216,8 +228,20 @@ async fn a_silo_reaches_its_own_database_and_nothing_else() {
     .await;
 }
 
+/// The address of a Service of the plane.
+async fn plane_service(client: &Client, name: &str) -> String {
+    let service: Service = Api::namespaced(client.clone(), PLANE)
+        .get(name)
+        .await
+        .expect("the plane's Service");
+    service
+        .spec
+        .and_then(|spec| spec.cluster_ip)
+        .expect("an address")
+}
+
 #[tokio::test]
-async fn a_database_reaches_nothing_at_all() {
+async fn a_database_reaches_nothing_but_the_key_server() {
     let _plane = shared().await;
     let client = client().await;
     let test = unique("mute");
@@ -235,12 +259,18 @@ async fn a_database_reaches_nothing_at_all() {
                 .and_then(|spec| spec.cluster_ip)
                 .expect("an address")
         );
-        let (from_itself, to_app, to_server) = tokio::join!(
+        let keyserver = format!("{}:8443", plane_service(&client, "granary-keyserver").await);
+        let registry = format!("{}:5432", plane_service(&client, "granary-registry").await);
+        let (from_itself, to_keyserver, to_registry, to_app, to_server) = tokio::join!(
             silo.database_finds(itself, "open"),
+            silo.database_finds(&keyserver, "open"),
+            silo.database_finds(&registry, "closed"),
             silo.database_finds(&app, "closed"),
             silo.database_finds(&api, "closed"),
         );
         assert!(from_itself, "the probe itself does not work");
+        assert!(to_keyserver, "the database cannot reach the key server");
+        assert!(to_registry, "the database reaches the registry");
         assert!(to_app, "the database reaches its app");
         assert!(to_server, "the database reaches the API server");
     })

@@ -35,6 +35,7 @@ mod faults;
 mod isolation;
 mod lifecycle;
 mod plane;
+mod plane_secrets;
 mod releases;
 mod silo;
 #[path = "../specs/mod.rs"]

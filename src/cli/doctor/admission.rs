@@ -14,7 +14,7 @@ use super::report::Check;
 const NAME: &str = "admission";
 
 /// The chart's policies, and what is not refused without each.
-const POLICIES: [(&str, &str); 5] = [
+const POLICIES: [(&str, &str); 6] = [
     ("granary-tenant-names", "reserved names such as www or mail"),
     (
         "granary-tenant-domains",
@@ -26,6 +26,10 @@ const POLICIES: [(&str, &str); 5] = [
         "the deletion of protected tenants",
     ),
     ("granary-plan-deletion", "the deletion of plans in use"),
+    (
+        "granary-operator-writes",
+        "what a taken-over operator writes outside of silos",
+    ),
 ];
 
 /// Lists policies and bindings.

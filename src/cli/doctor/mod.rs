@@ -4,10 +4,12 @@ mod admission;
 mod api_server;
 mod definitions;
 mod gateway;
+mod keyserver;
 mod network;
 mod operator;
 mod permissions;
 mod plans;
+mod registry;
 mod report;
 mod storage;
 mod trial;
@@ -20,7 +22,7 @@ use super::failure::Failure;
 use super::printer::Printer;
 use report::Report;
 
-/// Check everything that tenants need: cluster, CRDs, operator, gateway, policies, storage, rights
+/// Check everything that tenants need: cluster, CRDs, operator, key server, registry, gateway, policies, storage, rights
 #[derive(Args, Debug)]
 pub struct DoctorArgs {
     /// Namespace that Granary is installed in
@@ -46,9 +48,21 @@ pub async fn run(args: &DoctorArgs, cluster: &Cluster, printer: Printer) -> Resu
             network::check(cluster).await
         }
     };
-    let (definitions, admission, plans, gateway, network, storage, permissions) = futures::join!(
+    let (
+        definitions,
+        admission,
+        keyserver,
+        registry,
+        plans,
+        gateway,
+        network,
+        storage,
+        permissions,
+    ) = futures::join!(
         definitions::check(cluster),
         admission::check(cluster),
+        keyserver::check(cluster, &args.namespace),
+        registry::check(cluster, &installation, &args.namespace),
         plans::check(cluster),
         gateway::check(cluster, &installation, &args.namespace),
         network,
@@ -60,6 +74,8 @@ pub async fn run(args: &DoctorArgs, cluster: &Cluster, printer: Printer) -> Resu
         definitions,
         admission,
         operator,
+        keyserver,
+        registry,
         plans,
         gateway,
         network,

@@ -26,6 +26,8 @@ pub struct Installation {
     pub gateway: Option<String>,
     /// Namespace of that Gateway.
     pub gateway_namespace: Option<String>,
+    /// Host of the registry's database.
+    pub registry_host: Option<String>,
 }
 
 impl Installation {
@@ -48,6 +50,7 @@ impl Installation {
             image: container.and_then(|container| container.image.clone()),
             gateway: variable("GRANARY_GATEWAY_NAME"),
             gateway_namespace: variable("GRANARY_GATEWAY_NAMESPACE"),
+            registry_host: variable("GRANARY_REGISTRY_HOST"),
         }
     }
 }
