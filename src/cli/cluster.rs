@@ -56,6 +56,12 @@ impl Cluster {
         &self.place
     }
 
+    /// How long one request may take.
+    #[must_use]
+    pub const fn request_timeout(&self) -> Duration {
+        self.request_timeout
+    }
+
     /// Sends one request; `what` says what cannot be done if it fails (`cannot read tenant "acme"`).
     pub async fn ask<T>(
         &self,

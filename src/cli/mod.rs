@@ -6,6 +6,7 @@
 mod advice;
 mod age;
 mod argument;
+mod audit;
 mod cluster;
 mod completion;
 mod crd;
@@ -92,6 +93,7 @@ enum Asking {
     Suspend(suspend::SuspendArgs),
     Resume(resume::ResumeArgs),
     Offboard(offboard::OffboardArgs),
+    Audit(audit::AuditArgs),
     Doctor(doctor::DoctorArgs),
 }
 
@@ -170,6 +172,7 @@ async fn ask(command: &Asking, cluster: &Cluster, printer: Printer) -> Result<()
         Asking::Suspend(args) => suspend::run(args, cluster, printer).boxed_local(),
         Asking::Resume(args) => resume::run(args, cluster, printer).boxed_local(),
         Asking::Offboard(args) => offboard::run(args, cluster, printer).boxed_local(),
+        Asking::Audit(args) => audit::run(args, cluster, printer).boxed_local(),
         Asking::Doctor(args) => doctor::run(args, cluster, printer).boxed_local(),
     };
     running.await

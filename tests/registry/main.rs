@@ -11,6 +11,7 @@
 mod postgres;
 
 mod appending;
+mod command;
 mod connection;
 mod migrations;
 mod queries;
