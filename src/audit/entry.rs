@@ -62,6 +62,8 @@ words! {
         DataKeyRewrapped = "data-key-rewrapped",
         /// A data key is taken out of use.
         DataKeyRetired = "data-key-retired",
+        /// A tenant's keys are listed; the rows are of those who may not.
+        KeysListed = "keys-listed",
         /// A pod gets its data keys in the clear.
         KeyUnwrapped = "key-unwrapped",
         /// A deletion record is signed.

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
-    Aws, AwsSettings, EndpointError, FolderStore, KmsError, Local, Provider, ProviderName,
+    Aws, AwsSettings, EndpointError, KekStore, KmsError, Local, Provider, ProviderName,
     RootKeyError, StoreError, TrustError,
 };
 
@@ -17,16 +17,9 @@ pub struct KmsSettings {
     #[arg(
         long = "kms-root-key-file",
         env = "GRANARY_KMS_ROOT_KEY_FILE",
-        default_value = "/run/granary/root-key/root.key"
+        default_value = "/run/granary/root-key/key"
     )]
     pub root_key_file: PathBuf,
-    /// `local`: folder with the tenants' keys, sealed by the root key.
-    #[arg(
-        long = "kms-key-dir",
-        env = "GRANARY_KMS_KEY_DIR",
-        default_value = "/var/lib/granary/keys"
-    )]
-    pub key_dir: PathBuf,
     /// `aws`: region of the keys; from AWS's own settings when left out.
     #[arg(long = "kms-aws-region", env = "GRANARY_KMS_AWS_REGION")]
     pub aws_region: Option<String>,
@@ -53,15 +46,12 @@ pub struct KmsSettings {
 }
 
 impl KmsSettings {
-    /// The KMS that they name; `local` with its keys in [`key_dir`](Self::key_dir). For another store see [`Local::open`].
-    pub async fn open(&self) -> Result<Provider, StartError> {
+    /// The KMS that they name; `store` is where `local` keeps the tenants' keys.
+    pub async fn open(&self, store: Arc<dyn KekStore>) -> Result<Provider, StartError> {
         match self.provider {
-            ProviderName::Local => {
-                let store = FolderStore::open(&self.key_dir)?;
-                Local::open(&self.root_key_file, Arc::new(store))
-                    .await
-                    .map(Provider::Local)
-            }
+            ProviderName::Local => Local::open(&self.root_key_file, store)
+                .await
+                .map(Provider::Local),
             ProviderName::Aws => Aws::connect(&self.aws()).await.map(Provider::Aws),
         }
     }
@@ -104,9 +94,12 @@ pub enum StartError {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::Parser;
 
     use super::*;
+    use crate::keys::FolderStore;
 
     #[derive(Parser)]
     struct Command {
@@ -117,6 +110,10 @@ mod tests {
     fn parse(arguments: &[&str]) -> Result<KmsSettings, clap::Error> {
         let arguments = std::iter::once("granary").chain(arguments.iter().copied());
         Command::try_parse_from(arguments).map(|command| command.kms)
+    }
+
+    fn store(folder: &Path) -> Arc<dyn KekStore> {
+        Arc::new(FolderStore::open(folder).unwrap())
     }
 
     #[test]
@@ -140,24 +137,23 @@ mod tests {
             "http://kms.example",
         ])
         .unwrap();
-        let error = settings.open().await.unwrap_err();
+        let folder = tempfile::tempdir().unwrap();
+        let error = settings.open(store(folder.path())).await.unwrap_err();
         assert!(matches!(error, StartError::Endpoint(_)), "{error}");
     }
 
     #[tokio::test]
     async fn a_missing_root_key_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let (key, dir) = (folder.path().join("root.key"), folder.path().join("keys"));
+        let key = folder.path().join("root.key");
         let settings = parse(&[
             "--kms-provider",
             "local",
             "--kms-root-key-file",
             key.to_str().unwrap(),
-            "--kms-key-dir",
-            dir.to_str().unwrap(),
         ])
         .unwrap();
-        let error = settings.open().await.unwrap_err();
+        let error = settings.open(store(folder.path())).await.unwrap_err();
         assert!(error.to_string().contains("root.key"), "{error}");
     }
 }

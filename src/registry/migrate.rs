@@ -13,12 +13,16 @@ use super::tunnel::Tunnel;
 use super::{RegistryError, RegistrySettings, options};
 
 /// The migrations of this build, in order.
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 3] = [
     (
         "V1__registry",
         include_str!("../../migrations/V1__registry.sql"),
     ),
     ("V2__audit", include_str!("../../migrations/V2__audit.sql")),
+    (
+        "V3__local_keys",
+        include_str!("../../migrations/V3__local_keys.sql"),
+    ),
 ];
 
 /// The advisory lock that migrations are applied under: "granary" in ASCII.
@@ -40,7 +44,7 @@ pub struct Migrated {
 #[must_use]
 pub const fn schema_version() -> i32 {
     // The names say the same: see the test below.
-    2
+    3
 }
 
 /// Applies what is missing.

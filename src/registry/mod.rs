@@ -16,6 +16,7 @@ pub mod data_keys;
 mod error;
 pub mod evidence;
 pub mod keys;
+pub mod local_keys;
 mod migrate;
 pub mod operations;
 mod settings;
