@@ -13,11 +13,12 @@
 //! | [`resources`] | one pure builder per Kubernetes kind of a silo                              | `api`, `pki` (types)       |
 //! | [`pki`]       | certificate authorities and leafs of silos and plane                        | `api`                      |
 //! | [`control`]   | the operator: the pipeline above, watches, leader election                  | all but `cli`              |
-//! | [`agent`]     | PID 1 of a database pod: initialise, supervise, report                      | `telemetry`, `https`       |
+//! | [`agent`]     | PID 1 of a database pod; fetches a pod's own keys                           | `telemetry`, `https`, `keyserver` (client) |
 //! | [`keys`]      | data keys, their envelope, and the KMS that wraps them                      | nothing of ours            |
 //! | [`evidence`]  | the signed record that a tenant's data is gone, and checking it offline     | nothing of ours            |
 //! | [`registry`]  | the plane's PostgreSQL: connection, migrations, one file per table          | `keys` (types), `https`    |
 //! | [`audit`]     | the chain of who did what: append, list, verify                             | `keys`, `registry`         |
+//! | [`keyserver`] | the only client of the KMS: gives each pod the keys of its own silo         | `keys`, `registry`, `audit`, `api`, `https`, `telemetry` |
 //! | [`cli`]       | one file per command, printer, exit codes                                   | all                        |
 //! | [`telemetry`] | logs, metrics, health endpoints                                             | `https`                    |
 //! | [`https`]     | TLS 1.3 servers and clients, certificate files that change                  | nothing of ours            |
@@ -32,6 +33,7 @@ pub mod control;
 pub mod evidence;
 pub mod https;
 pub mod keys;
+pub mod keyserver;
 pub mod pki;
 pub mod registry;
 pub mod resources;

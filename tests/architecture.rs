@@ -22,10 +22,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("evidence", &[]),
     ("pki", &["api"]),
     ("resources", &["api", "pki"]),
-    ("agent", &["api", "https", "telemetry"]),
+    ("agent", &["api", "https", "keys", "keyserver", "telemetry"]),
     ("keys", &[]),
     ("registry", &["https", "keys"]),
     ("audit", &["keys", "registry"]),
+    (
+        "keyserver",
+        &["api", "audit", "https", "keys", "registry", "telemetry"],
+    ),
     (
         "control",
         &[
@@ -47,6 +51,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "config",
             "control",
             "evidence",
+            "keyserver",
             "registry",
             "resources",
             "telemetry",

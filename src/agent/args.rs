@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::keys::{KEYS_PERIOD, KeysArgs};
+use crate::keys::Purpose;
+use crate::keyserver::client::{ClientArgs, ClientFiles};
+
 /// Arguments of `granary agent database`. Each default fits the pod that the operator builds.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DatabaseArgs {
@@ -36,6 +40,18 @@ pub struct DatabaseArgs {
     /// Where the last words of a failed database go, for Kubernetes to show
     #[arg(long, default_value = "/dev/termination-log")]
     pub termination_log: PathBuf,
+
+    /// URL of the key server, for the keys that backups are encrypted with; without it there are none
+    #[arg(long, env = "GRANARY_KEYSERVER")]
+    pub keyserver: Option<String>,
+
+    /// Folder in memory for those keys
+    #[arg(long, env = "GRANARY_KEYS_DIR", default_value = "/run/granary/keys")]
+    pub keys_dir: PathBuf,
+
+    /// How the agent proves who it is to the key server
+    #[command(flatten)]
+    pub keyserver_files: ClientFiles,
 
     /// Port of the agent's own HTTPS server
     #[arg(long, default_value_t = 8443)]
@@ -75,6 +91,20 @@ pub struct DatabaseArgs {
 }
 
 impl DatabaseArgs {
+    /// How the keys for backups are fetched, if there is a key server.
+    #[must_use]
+    pub fn keys(&self) -> Option<KeysArgs> {
+        Some(KeysArgs {
+            purpose: Purpose::Backup,
+            dir: self.keys_dir.clone(),
+            client: ClientArgs {
+                server: self.keyserver.clone()?,
+                files: self.keyserver_files.clone(),
+            },
+            every_seconds: KEYS_PERIOD,
+        })
+    }
+
     /// How long a fast shutdown may take.
     #[must_use]
     pub fn shutdown_timeout(&self) -> Duration {

@@ -12,6 +12,7 @@
 mod args;
 mod certificates;
 mod control_file;
+pub mod keys;
 mod log;
 mod postmaster;
 mod probe;

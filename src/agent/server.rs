@@ -76,6 +76,7 @@ pub async fn serve(listener: TcpListener, shared: Shared) {
         tls,
         router,
         connections: MOST_CONNECTIONS,
+        per_address: MOST_CONNECTIONS,
     };
     server.serve(CancellationToken::new()).await;
 }

@@ -17,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::DatabaseArgs;
 use super::certificates::Certificates;
+use super::keys::Keeper;
 use super::log::Log;
 use super::postmaster::Postmaster;
 use super::probe::Probe;
@@ -106,6 +107,11 @@ impl<'a> Agent<'a> {
             listener,
             server::Shared::new(probe.clone(), known, tls.clone(), checked.clone()),
         ));
+        // Beside the database, which does not need them to start.
+        if let Some(keys) = args.keys() {
+            let keeper = Keeper::new(&keys).context("the keys for backups cannot be kept")?;
+            tasks.spawn(keeper.run());
+        }
         let signals = || -> std::io::Result<_> {
             Ok((
                 signal(SignalKind::terminate())?,

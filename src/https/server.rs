@@ -1,8 +1,9 @@
 //! An HTTPS server: accepts, shakes hands, serves, and lets requests end when it is told to stop.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -43,6 +44,51 @@ pub struct Server {
     pub router: Router,
     /// More clients than this wait their turn.
     pub connections: usize,
+    /// More connections than this from one address are closed at once, so that nobody takes them all.
+    pub per_address: usize,
+}
+
+/// How many connections each address has.
+#[derive(Clone, Debug, Default)]
+struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// One connection of an address; counted until it is dropped.
+#[derive(Debug)]
+struct Counted {
+    addresses: Addresses,
+    address: IpAddr,
+}
+
+impl Addresses {
+    /// Counts one more, unless there are `most` already.
+    fn count(&self, address: IpAddr, most: usize) -> Option<Counted> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Counted {
+            addresses: self.clone(),
+            address,
+        })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self
+            .addresses
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
 }
 
 /// Listens on all addresses, on those of IPv4 alone where the machine has no IPv6.
@@ -64,15 +110,21 @@ impl Server {
     pub async fn serve(self, stop: CancellationToken) {
         let slots = Arc::new(Semaphore::new(self.connections));
         let clients = TaskTracker::new();
+        let addresses = Addresses::default();
         let accepting = async {
             while let Ok(slot) = slots.clone().acquire_owned().await {
                 match self.listener.accept().await {
                     Ok((stream, address)) => {
+                        let address = address.ip().to_canonical();
+                        let Some(counted) = addresses.count(address, self.per_address) else {
+                            tracing::debug!(%address, "a connection too many was closed");
+                            continue;
+                        };
                         let (tls, router) = (self.tls.load_full(), self.router.clone());
                         let stop = stop.clone();
                         clients.spawn(async move {
-                            connection(stream, address.ip(), tls, router, stop).await;
-                            drop(slot);
+                            connection(stream, address, tls, router, stop).await;
+                            drop((slot, counted));
                         });
                     }
                     Err(error) => {
@@ -105,7 +157,7 @@ async fn connection(
     };
     let chain = stream.get_ref().1.peer_certificates();
     let peer = Peer {
-        address: address.to_canonical(),
+        address,
         common_name: chain.and_then(|chain| common_name(chain.first()?)),
     };
     let service = TowerToHyperService::new(router.layer(Extension(peer)));

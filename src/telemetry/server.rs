@@ -67,6 +67,7 @@ pub async fn serve(listen: SocketAddr, health: Health, render: Render) -> anyhow
         tls,
         router,
         connections: MOST_CONNECTIONS,
+        per_address: MOST_CONNECTIONS,
     };
     server.serve(CancellationToken::new()).await;
     Ok(())

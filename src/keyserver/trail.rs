@@ -1,0 +1,108 @@
+//! What the key server writes into the audit: each change and each unwrap as two rows with one id, each refusal as one.
+//!
+//! The first row commits before, or together with, what it announces; so nothing is ever done that is not announced, and
+//! a crash shows as a row without its second.
+
+use serde_json::{Value, json};
+
+use super::authenticate::Caller;
+use super::problem::Refusal;
+use super::shared::Shared;
+use crate::audit::{self, Action, Entry, Phase};
+use crate::keys::TenantUid;
+use crate::registry::{RegistryError, Transaction};
+
+/// The outcome of what was done.
+const DONE: &str = "done";
+
+/// One act of one caller.
+#[derive(Clone, Debug)]
+pub struct Trail {
+    started: Entry,
+}
+
+impl Trail {
+    /// An act that begins now. `detail` is an object that says of what, and nothing secret.
+    pub fn new<'a>(
+        caller: &Caller,
+        action: Action,
+        tenant: impl Into<Option<(TenantUid, &'a str)>>,
+        mut detail: Value,
+    ) -> Self {
+        detail["pod"] = json!(caller.pod);
+        detail["podUid"] = json!(caller.pod_uid);
+        if let Some(credential) = &caller.credential {
+            detail["credential"] = json!(credential);
+        }
+        let mut started = Entry::started(caller.user(), action).with(detail);
+        if let Some((uid, name)) = tenant.into() {
+            started = started.of(uid, name);
+        }
+        Self { started }
+    }
+
+    /// Announces it and commits, together with the change that it announces.
+    pub async fn start(&self, mut transaction: Transaction) -> Result<(), RegistryError> {
+        audit::append(&mut transaction, &self.started).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Says that it is done and commits, together with what records the result.
+    pub async fn finish(&self, mut transaction: Transaction) -> Result<(), RegistryError> {
+        audit::append(&mut transaction, &self.started.finished(DONE)).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Both at once, for a change of the registry alone.
+    pub async fn start_and_finish(
+        &self,
+        mut transaction: Transaction,
+    ) -> Result<(), RegistryError> {
+        audit::append(&mut transaction, &self.started).await?;
+        self.finish(transaction).await
+    }
+
+    /// Says that it failed. The failure itself is what the caller is told; if this row cannot be written, the act stays
+    /// one that was started and never finished.
+    pub async fn failed(&self, shared: &Shared, reason: &str) {
+        let entry = self.started.finished(format!("failed: {reason}"));
+        append(shared, &entry).await;
+    }
+}
+
+/// Says that somebody was refused, and that nothing was done. Who is refused all the time is not written down each time.
+pub async fn refused<'a>(
+    shared: &Shared,
+    caller: &Caller,
+    action: Action,
+    tenant: impl Into<Option<(TenantUid, &'a str)>>,
+    refusal: &Refusal,
+) {
+    if !shared.rates.audits_refusal(caller) {
+        return tracing::warn!(%caller, action = action.as_str(), code = refusal.code.as_str(), "refused again, which is not audited any more");
+    }
+    let detail = json!({"code": refusal.code.as_str()});
+    let entry = Entry {
+        phase: Phase::Refused,
+        outcome: Some(refusal.detail.clone()),
+        ..Trail::new(caller, action, tenant, detail).started
+    };
+    append(shared, &entry).await;
+}
+
+async fn append(shared: &Shared, entry: &Entry) {
+    let writing = async {
+        let mut transaction = shared.registry.begin().await?;
+        audit::append(&mut transaction, entry).await?;
+        Ok::<_, RegistryError>(transaction.commit().await?)
+    };
+    if let Err(error) = writing.await {
+        tracing::error!(
+            id = %entry.id,
+            action = entry.action.as_str(),
+            outcome = entry.outcome,
+            error = format!("{:#}", anyhow::Error::from(error)),
+            "an outcome could not be written into the audit"
+        );
+    }
+}
