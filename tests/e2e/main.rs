@@ -33,6 +33,7 @@ mod drift;
 mod economy;
 mod faults;
 mod isolation;
+mod keys;
 mod lifecycle;
 mod plane;
 mod plane_secrets;

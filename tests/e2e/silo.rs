@@ -318,26 +318,31 @@ impl Silo {
         String::from_utf8_lossy(&body).into_owned()
     }
 
-    /// A way to a port of a pod that no network policy is asked about: the kubelet's.
+    /// A way to a port of a pod of the silo.
     pub async fn forward(&self, pod: &str, port: u16) -> Forward {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("its address");
-        let (pods, pod) = (self.api::<Pod>(), pod.to_owned());
-        let task = tokio::spawn(async move {
-            while let Ok((mut near, _)) = listener.accept().await {
-                let (pods, pod) = (pods.clone(), pod.clone());
-                tokio::spawn(async move {
-                    let mut forwarder = pods.portforward(&pod, &[port]).await?;
-                    if let Some(mut far) = forwarder.take_stream(port) {
-                        // Either end may hang up at any time; the other one then sees it.
-                        let _ended = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-                    }
-                    Ok::<_, kube::Error>(())
-                });
-            }
-        });
-        Forward { address, task }
+        forward(self.api::<Pod>(), pod, port).await
     }
+}
+
+/// A way to a port of a pod that no network policy is asked about: the kubelet's.
+pub async fn forward(pods: Api<Pod>, pod: &str, port: u16) -> Forward {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let pod = pod.to_owned();
+    let task = tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let (pods, pod) = (pods.clone(), pod.clone());
+            tokio::spawn(async move {
+                let mut forwarder = pods.portforward(&pod, &[port]).await?;
+                if let Some(mut far) = forwarder.take_stream(port) {
+                    // Either end may hang up at any time; the other one then sees it.
+                    let _ended = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                }
+                Ok::<_, kube::Error>(())
+            });
+        }
+    });
+    Forward { address, task }
 }
 
 /// A local address that leads into a pod, as long as it is kept.
