@@ -223,11 +223,21 @@ impl Kms {
         self.metrics
             .kms(operation.as_str(), outcome, began.elapsed());
         match &answer {
-            Err(failure) if failure.is_transient() => {
-                self.cooldowns.failed(tenant, Instant::now());
-                tracing::warn!(%tenant, operation = operation.as_str(), reason = outcome, error = %failure, "the KMS did not do it; it will be tried again");
+            Ok(_) => self.cooldowns.answered(tenant),
+            Err(failure) => {
+                if failure.is_transient() {
+                    self.cooldowns.failed(tenant, Instant::now());
+                } else {
+                    self.cooldowns.answered(tenant);
+                }
+                tracing::warn!(
+                    %tenant,
+                    operation = operation.as_str(),
+                    reason = outcome,
+                    error = %failure,
+                    "the KMS did not do what was asked"
+                );
             }
-            _ => self.cooldowns.answered(tenant),
         }
         let away = matches!(
             answer,

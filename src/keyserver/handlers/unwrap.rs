@@ -75,7 +75,11 @@ async fn give(
         Ok(plain) => plain,
         Err(failure) => {
             trail.failed(shared, failure.reason()).await;
-            return Err(failure.into());
+            // A pod is not told the KMS's own words, which name its keys and accounts.
+            return Err(Refusal {
+                detail: "the KMS did not unwrap the key".to_owned(),
+                ..failure.into()
+            });
         }
     };
     // Without its second row nothing is given out.
