@@ -41,6 +41,31 @@ pub struct OperatorSettings {
     /// Where tenants' keys are; the operator makes a root key for `local`.
     #[arg(long, env = "GRANARY_KMS_PROVIDER", value_enum, default_value_t = ProviderName::Local)]
     pub kms_provider: ProviderName,
+    /// URL of the key server; the one of the operator's own namespace when left out.
+    #[arg(long, env = "GRANARY_KEYSERVER")]
+    pub keyserver: Option<String>,
+    /// File with this pod's projected token for the key server.
+    #[arg(
+        long,
+        env = "GRANARY_KEYSERVER_TOKEN_FILE",
+        default_value = "/run/granary/token/token"
+    )]
+    pub keyserver_token_file: PathBuf,
+    /// Folder in memory for what the operator needs of the plane's certificates.
+    #[arg(long, env = "GRANARY_PLANE_DIR", default_value = "/run/granary/plane")]
+    pub plane_dir: PathBuf,
+    /// Host of the registry's database; the one of the operator's own namespace when left out.
+    #[arg(long, env = "GRANARY_REGISTRY_HOST")]
+    pub registry_host: Option<String>,
+    /// Port of the registry's database.
+    #[arg(long, env = "GRANARY_REGISTRY_PORT", default_value_t = 5432)]
+    pub registry_port: u16,
+    /// Name of the registry's database.
+    #[arg(long, env = "GRANARY_REGISTRY_DATABASE", default_value = "app")]
+    pub registry_database: String,
+    /// Certificates (PEM) that the registry's certificate is checked against, if the plane's own authority did not sign it.
+    #[arg(long, env = "GRANARY_REGISTRY_CA_FILE")]
+    pub registry_ca_file: Option<PathBuf>,
     /// Namespace of the cluster's DNS.
     #[arg(long, env = "GRANARY_DNS_NAMESPACE", default_value = "kube-system")]
     pub dns_namespace: String,

@@ -34,10 +34,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "control",
         &[
             "api",
+            "audit",
             "config",
             "https",
             "keys",
+            "keyserver",
             "pki",
+            "registry",
             "resources",
             "telemetry",
         ],

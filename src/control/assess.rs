@@ -13,7 +13,8 @@ use super::{
 };
 use crate::api::{
     Condition, ConditionStatus, ConditionType, Phase, Rejection, Release, TenantState,
-    TenantStatus, ValidTenant, tenant::DatabaseStatus,
+    TenantStatus, ValidTenant,
+    tenant::{DatabaseStatus, KeyStatus},
 };
 
 /// Reason while the claim of a database's volume is on its way out.
@@ -58,6 +59,7 @@ impl Verdict {
 /// The status of a tenant that was carried out as far as it could be.
 #[must_use]
 pub fn assess(valid: &ValidTenant, observed: &Observed, executed: &Executed) -> TenantStatus {
+    let known_key = executed.key.as_ref().or(observed.key.as_ref());
     let mut verdicts = vec![
         (ConditionType::NamespaceReady, namespace(observed)),
         (
@@ -71,6 +73,7 @@ pub fn assess(valid: &ValidTenant, observed: &Observed, executed: &Executed) -> 
             ConditionType::CertificatesReady,
             certificates(observed, executed),
         ),
+        (ConditionType::KeyReady, key(valid, observed, known_key)),
     ];
     if valid.state == TenantState::Active {
         verdicts.extend([
@@ -101,7 +104,7 @@ pub fn assess(valid: &ValidTenant, observed: &Observed, executed: &Executed) -> 
         namespace: Some(valid.namespace.to_string()),
         url: Some(valid.url.clone()),
         release: serving_release(observed),
-        key: previous.and_then(|status| status.key.clone()),
+        key: known_key.cloned(),
         database: observed
             .database
             .as_ref()
@@ -207,6 +210,28 @@ fn certificates(observed: &Observed, executed: &Executed) -> Verdict {
         "CertificatesIssued",
         format!("certificates of the silo's own authority are in place{when}"),
     )
+}
+
+fn key(valid: &ValidTenant, observed: &Observed, known: Option<&KeyStatus>) -> Verdict {
+    if let Some((reason, message)) = &observed.key_trouble {
+        return Verdict::fails(
+            reason,
+            format!("pods wait for their keys: {message}; those that have them go on"),
+        );
+    }
+    match known {
+        Some(key) => Verdict::holds(
+            "KeysInPlace",
+            format!(
+                "the tenant has its own key, {}, in version {}",
+                key.id, key.version
+            ),
+        ),
+        None if valid.state == TenantState::Offboarded => {
+            Verdict::fails("Offboarded", "an offboarded tenant gets no keys")
+        }
+        None => Verdict::fails("Waiting", "the tenant has no keys yet"),
+    }
 }
 
 fn database(valid: &ValidTenant, observed: &Observed) -> Verdict {
@@ -430,7 +455,7 @@ fn apply_failures(
     executed: &Executed,
 ) {
     for failure in &executed.failures {
-        let verdict = Verdict::fails(failure.error.reason(), failure.to_string());
+        let verdict = Verdict::fails(&failure.error.reason(), failure.to_string());
         let place = verdicts
             .iter()
             .position(|(condition, _)| *condition == failure.condition);

@@ -9,7 +9,7 @@ use kube::{Api, Client, ResourceExt, runtime::events::Recorder, runtime::reflect
 
 use super::{
     execute::ExecuteError, memory::Memory, observations::Observations, observe::Gateway,
-    probe::Probes, writer::Writer,
+    probe::Probes, tenant_keys::TenantKeys, writer::Writer,
 };
 use crate::{
     api::{Plan, SiloName, SiloSettings, Tenant},
@@ -28,6 +28,8 @@ pub struct Context {
     pub settings: Arc<ArcSwap<SiloSettings>>,
     /// How long certificates live.
     pub lifetimes: Lifetimes,
+    /// What has tenants' keys made and destroyed.
+    pub keys: TenantKeys,
     /// What the watches have shown.
     pub observations: Arc<Observations>,
     /// Plans as the watch has them.
@@ -68,6 +70,16 @@ impl Context {
             .and_then(|secret| secret.data)
             .map(|data| certificates::authorities(&data))
             .unwrap_or_default())
+    }
+
+    /// Why a tenant's pods do not get their keys, as reason and message. Asked for seldom, however often it is wanted.
+    pub async fn key_trouble(&self, uid: &str) -> Option<(String, String)> {
+        if let Some(known) = self.memory.key_trouble(uid) {
+            return known;
+        }
+        let found = self.keys.trouble(uid).await;
+        self.memory.found_key_trouble(uid, found.clone());
+        found
     }
 
     /// Makes sure that the silo's agent can be asked, also by a process that did not issue its certificates.

@@ -1,9 +1,10 @@
 //! Step 4, all effects: carries a plan out, in order, and says what could not be done.
 //!
 //! Isolation comes before anything that runs. Within a stage writes go side by side, and one that fails keeps neither
-//! its neighbours nor the next tenant waiting; it only holds back the stages after it. Every write may be repeated.
+//! its neighbours nor the next tenant waiting; it only holds back the stages after it. A tenant's keys are made beside the
+//! first stages, and hold back only pods. Every write may be repeated.
 
-use std::fmt;
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -14,12 +15,13 @@ use super::{
     kind::Kind,
     observations::ObjectKey,
     plan::{Build, Certificates, Deletion, Plan, Removal, Write},
+    tenant_keys::{KeysError, Subject},
     writer::WriteError,
 };
 use crate::{
-    api::{ConditionType, Tenant, TenantState, ValidTenant},
+    api::{ConditionType, SiloName, Tenant, TenantState, ValidTenant, tenant::KeyStatus},
     pki::{self, PkiError},
-    resources::{Stage, certificates},
+    resources::{Manifest, Stage, certificates},
 };
 
 /// What carrying out a plan came to.
@@ -29,6 +31,8 @@ pub struct Executed {
     pub failures: Vec<Failure>,
     /// When freshly issued certificates are to be renewed.
     pub renew_at: Option<Timestamp>,
+    /// The tenant's key, if it was asked for.
+    pub key: Option<KeyStatus>,
     /// The finalizer is off: there is nothing left to publish to.
     pub gone: bool,
 }
@@ -63,6 +67,9 @@ pub enum ExecuteError {
     /// Certificates could not be made.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// The tenant's keys could not be made or given up.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// Something could not be read.
     #[error("{what} could not be read")]
     Read {
@@ -82,16 +89,18 @@ pub enum ExecuteError {
 impl ExecuteError {
     /// Stable reason for a condition.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
-        match self {
+    pub fn reason(&self) -> Cow<'static, str> {
+        let word = match self {
             Self::Write(WriteError::Taken(_)) => "NameTaken",
             Self::Write(WriteError::Deposed(_)) => "NotLeader",
             Self::Write(WriteError::TimedOut) => "ApiServerTimeout",
             Self::Write(_) => "ApplyFailed",
             Self::Pki(_) => "CertificateFailed",
+            Self::Keys(error) => return error.reason(),
             Self::Read { .. } => "ReadFailed",
             Self::Changed => "TenantChanged",
-        }
+        };
+        Cow::Borrowed(word)
     }
 }
 
@@ -138,6 +147,7 @@ impl Run<'_> {
         let Build {
             add_finalizer,
             namespace,
+            ensure_keys,
             certificates,
             mut writes,
             prune,
@@ -149,69 +159,123 @@ impl Run<'_> {
                 || "the finalizer".to_owned(),
                 answer,
             );
+            // Without it, a tenant that is deleted meanwhile would leave its key behind.
+            if !self.done.failures.is_empty() {
+                return;
+            }
         }
-        if let Some(manifest) = namespace
-            && self.done.failures.is_empty()
-        {
+        let context = self.context;
+        let (keys, prepared) = futures::join!(
+            async {
+                if ensure_keys {
+                    Some(context.keys.ensure(subject(valid)).await)
+                } else {
+                    None
+                }
+            },
+            self.prepare(valid, namespace, certificates, &mut writes)
+        );
+        match keys {
+            Some(Ok(key)) => {
+                context.memory.has_key(&self.uid, key.clone());
+                self.done.key = Some(key);
+            }
+            Some(Err(error)) => {
+                self.fail(ConditionType::KeyReady, "keys".to_owned(), error.into());
+                // No pod starts without its keys; whatever runs already, and the way in, stay as they are wanted.
+                writes.retain(|stage, _| !matches!(stage, Stage::Workload | Stage::Migration));
+            }
+            None => {}
+        }
+        if prepared {
+            let last = [Stage::Workload, Stage::Migration, Stage::Route];
+            self.carry_out(&last, &mut writes).await;
+        }
+        // Also where something could not be written: what a tenant does not want any more must not outlive that.
+        self.delete(prune).await;
+    }
+
+    /// Writes everything that pods find when they start, and says whether they may: each group needs the one before.
+    async fn prepare(
+        &mut self,
+        valid: &ValidTenant,
+        namespace: Option<Manifest>,
+        certificates: Option<Certificates>,
+        writes: &mut BTreeMap<Stage, Vec<Write>>,
+    ) -> bool {
+        if let Some(manifest) = namespace {
             let answer = self
                 .context
                 .writer
                 .create(Kind::Namespace, &manifest, &self.uid)
                 .await;
+            let is_there = answer.is_ok();
             self.note(
                 ConditionType::NamespaceReady,
                 || format!("Namespace {}", manifest.name),
                 answer,
             );
-        }
-        let mut held_back = !self.done.failures.is_empty();
-        for stages in [
-            &[Stage::Namespace] as &[Stage],
-            &[Stage::Volume],
-            &[Stage::Isolation, Stage::Foundation],
-            &[Stage::Workload, Stage::Migration, Stage::Route],
-        ] {
-            if held_back {
-                break;
+            if !is_there {
+                return false;
             }
-            let wanted: Vec<Write> = stages
-                .iter()
-                .filter_map(|stage| writes.remove(stage))
-                .flatten()
-                .collect();
-            let with_certificates = stages.contains(&Stage::Foundation);
-            let (answers, issued) = futures::join!(
-                join_all(wanted.iter().map(|write| self.write(write))),
-                async {
-                    match certificates.filter(|_| with_certificates) {
-                        Some(why) => Some(self.issue(valid, why).await),
-                        None => None,
-                    }
+        }
+        for stage in [Stage::Namespace, Stage::Volume] {
+            if !self.carry_out(&[stage], writes).await {
+                return false;
+            }
+        }
+        let context = self.context;
+        let (uid, wanted) = (
+            self.uid.clone(),
+            taken(&[Stage::Isolation, Stage::Foundation], writes),
+        );
+        let (answers, issued) = futures::join!(
+            join_all(wanted.iter().map(|write| self.write(write))),
+            async {
+                match certificates {
+                    Some(why) => Some(issue(context, &uid, valid, why).await),
+                    None => None,
                 }
-            );
-            for (write, answer) in wanted.iter().zip(answers) {
-                held_back |= answer.is_err() && write.holds_back;
-                self.note(
-                    condition_of(write.kind, &write.manifest.name),
-                    || ObjectKey::of(write.kind, &write.manifest).to_string(),
-                    answer,
+            }
+        );
+        let written = self.note_all(&wanted, answers);
+        match issued {
+            Some(Ok(renew_at)) => self.done.renew_at = Some(renew_at),
+            Some(Err(error)) => {
+                self.fail(
+                    ConditionType::CertificatesReady,
+                    "certificates".to_owned(),
+                    error,
                 );
+                return false;
             }
-            match issued {
-                Some(Ok(renew_at)) => self.done.renew_at = Some(renew_at),
-                Some(Err(error)) => {
-                    held_back = true;
-                    self.fail(
-                        ConditionType::CertificatesReady,
-                        "certificates".to_owned(),
-                        error,
-                    );
-                }
-                None => {}
-            }
+            None => {}
         }
-        // Also where something could not be written: what a tenant does not want any more must not outlive that.
-        self.delete(prune).await;
+        written
+    }
+
+    /// Writes what is wanted of these stages, side by side. False if a failure holds back what comes after.
+    async fn carry_out(
+        &mut self,
+        stages: &[Stage],
+        writes: &mut BTreeMap<Stage, Vec<Write>>,
+    ) -> bool {
+        let wanted = taken(stages, writes);
+        let answers = join_all(wanted.iter().map(|write| self.write(write))).await;
+        self.note_all(&wanted, answers)
+    }
+
+    fn note_all(&mut self, wanted: &[Write], answers: Vec<Result<(), WriteError>>) -> bool {
+        let mut may_go_on = true;
+        for (write, answer) in wanted.iter().zip(answers) {
+            may_go_on &= answer.is_ok() || !write.holds_back;
+            self.note(
+                condition_of(write.kind, &write.manifest.name),
+                || ObjectKey::of(write.kind, &write.manifest).to_string(),
+                answer,
+            );
+        }
+        may_go_on
     }
 
     async fn write(&self, write: &Write) -> Result<(), WriteError> {
@@ -224,54 +288,29 @@ impl Run<'_> {
         self.context.writer.apply(write.kind, &write.manifest).await
     }
 
-    /// Makes certificates and writes them. The authority's key is read only to sign, and kept nowhere.
-    async fn issue(
-        &self,
-        valid: &ValidTenant,
-        why: Certificates,
-    ) -> Result<Timestamp, ExecuteError> {
-        let stored = match why {
-            Certificates::First => Vec::new(),
-            Certificates::Renewal => self.context.authorities(valid.namespace.as_str()).await?,
-        };
-        let now = Timestamp::now();
-        let issued = pki::establish(
-            &valid.name,
-            valid.namespace.as_str(),
-            &valid.uid,
-            stored,
-            now,
-            &self.context.lifetimes,
-        )?;
-        let manifests = certificates::certificates(valid, &issued);
-        let mut writes: Vec<_> = manifests
-            .iter()
-            .filter_map(|manifest| Some((Kind::of(&manifest.api)?, manifest)))
-            .collect();
-        // The authority is stored last, when every bundle holds it (see `certificates`).
-        let authority = writes.pop();
-        for answers in [writes, authority.into_iter().collect()] {
-            let answers = answers
-                .into_iter()
-                .map(|(kind, manifest)| self.context.writer.apply(kind, manifest));
-            join_all(answers)
-                .await
-                .into_iter()
-                .collect::<Result<Vec<()>, _>>()?;
-        }
-        self.context
-            .probes
-            .trust(&self.uid, issued.signer(), &issued.bundle_pem);
-        Ok(issued.renew_at)
-    }
-
     async fn remove(&mut self, removal: Removal) {
         self.delete(removal.delete).await;
         if removal.drop_finalizer && self.done.failures.is_empty() {
+            if let Err(error) = self.bury().await {
+                self.fail(ConditionType::KeyReady, "keys".to_owned(), error.into());
+                return;
+            }
             let answer = self.context.writer.set_finalizer(self.tenant, false).await;
             self.note(ConditionType::Ready, || "the finalizer".to_owned(), answer);
             self.done.gone = self.done.failures.is_empty();
         }
+    }
+
+    /// Gives up the keys of a tenant whose silo is gone, and leaves its tombstone in the registry.
+    async fn bury(&self) -> Result<(), KeysError> {
+        let name = self.tenant.name_any();
+        let namespace = SiloName::new(&name, &self.uid);
+        let subject = Subject {
+            uid: &self.uid,
+            name: &name,
+            namespace: namespace.as_str(),
+        };
+        self.context.keys.bury(subject).await
     }
 
     async fn delete(&mut self, deletions: Vec<Deletion>) {
@@ -329,6 +368,62 @@ impl Run<'_> {
             object,
             error,
         });
+    }
+}
+
+/// Makes certificates and writes them. The authority's key is read only to sign, and kept nowhere.
+async fn issue(
+    context: &Context,
+    uid: &str,
+    valid: &ValidTenant,
+    why: Certificates,
+) -> Result<Timestamp, ExecuteError> {
+    let stored = match why {
+        Certificates::First => Vec::new(),
+        Certificates::Renewal => context.authorities(valid.namespace.as_str()).await?,
+    };
+    let now = Timestamp::now();
+    let issued = pki::establish(
+        &valid.name,
+        valid.namespace.as_str(),
+        &valid.uid,
+        stored,
+        now,
+        &context.lifetimes,
+    )?;
+    let manifests = certificates::certificates(valid, &issued);
+    let mut writes: Vec<_> = manifests
+        .iter()
+        .filter_map(|manifest| Some((Kind::of(&manifest.api)?, manifest)))
+        .collect();
+    // The authority is stored last, when every bundle holds it (see `certificates`).
+    let authority = writes.pop();
+    for answers in [writes, authority.into_iter().collect()] {
+        let answers = answers
+            .into_iter()
+            .map(|(kind, manifest)| context.writer.apply(kind, manifest));
+        join_all(answers)
+            .await
+            .into_iter()
+            .collect::<Result<Vec<()>, _>>()?;
+    }
+    context
+        .probes
+        .trust(uid, issued.signer(), &issued.bundle_pem);
+    Ok(issued.renew_at)
+}
+
+/// What there is to write of these stages.
+fn taken(stages: &[Stage], writes: &mut BTreeMap<Stage, Vec<Write>>) -> Vec<Write> {
+    let wanted = stages.iter().filter_map(|stage| writes.remove(stage));
+    wanted.flatten().collect()
+}
+
+fn subject(valid: &ValidTenant) -> Subject<'_> {
+    Subject {
+        uid: &valid.uid,
+        name: &valid.name,
+        namespace: valid.namespace.as_str(),
     }
 }
 

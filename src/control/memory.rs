@@ -6,13 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::api::{SiloSettings, TenantStatus};
+use crate::api::{SiloSettings, TenantStatus, tenant::KeyStatus};
 
 /// First wait after a failed pass; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
 /// Longest wait after a failed pass.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
+
+/// What keeps pods from their keys is asked for at most this often.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Memory by tenant UID.
 #[derive(Debug, Default)]
@@ -27,7 +30,12 @@ struct Remembered {
     failures: u32,
     looks: u32,
     built_from: Option<Arc<SiloSettings>>,
+    key: Option<KeyStatus>,
+    key_trouble: Option<(Option<KeyTrouble>, Instant)>,
 }
+
+/// What keeps pods from their keys, as reason and message.
+type KeyTrouble = (String, String);
 
 impl Memory {
     /// The status that was last published, and when: a watch may not have brought it back yet.
@@ -54,6 +62,30 @@ impl Memory {
         if let Some(remembered) = self.lock().get_mut(uid) {
             remembered.failures = 0;
         }
+    }
+
+    /// The key that the tenant was found to have.
+    #[must_use]
+    pub fn key(&self, uid: &str) -> Option<KeyStatus> {
+        self.lock().get(uid)?.key.clone()
+    }
+
+    /// What was found a moment ago when somebody asked what keeps pods from their keys.
+    #[must_use]
+    pub fn key_trouble(&self, uid: &str) -> Option<Option<KeyTrouble>> {
+        let tenants = self.lock();
+        let (found, at) = tenants.get(uid)?.key_trouble.as_ref()?;
+        (at.elapsed() < ASK_AGAIN).then(|| found.clone())
+    }
+
+    /// This was found, or nothing.
+    pub fn found_key_trouble(&self, uid: &str, found: Option<KeyTrouble>) {
+        self.lock().entry(uid.to_owned()).or_default().key_trouble = Some((found, Instant::now()));
+    }
+
+    /// The tenant has this key.
+    pub fn has_key(&self, uid: &str, key: KeyStatus) {
+        self.lock().entry(uid.to_owned()).or_default().key = Some(key);
     }
 
     /// The silo is what these settings make of it.

@@ -12,7 +12,8 @@
 //!
 //! Around it: [`watches`] fill [`observations`] with [`seen`] objects, whose drift [`ownership`] tells; [`lease`] lets
 //! one replica write; [`storage_classes`] say when volumes are bound; [`plan_list`] tells admission which plans there are;
-//! [`plane`] keeps the plane's own certificates; [`parts`] puts all together and [`run`] runs it.
+//! [`plane`] keeps the plane's own certificates and [`registry`] the way to the registry; [`tenant_keys`] has keys made and
+//! destroyed; [`parts`] puts all together and [`run`] runs it.
 
 pub mod assess;
 pub mod context;
@@ -30,9 +31,11 @@ pub mod plane;
 pub mod probe;
 pub mod publish;
 pub mod reconcile;
+pub mod registry;
 pub mod run;
 pub mod seen;
 pub mod storage_classes;
+pub mod tenant_keys;
 #[cfg(test)]
 mod tests;
 pub mod watches;

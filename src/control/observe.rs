@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::{Api, ResourceExt, api::ListParams, core::DynamicObject, runtime::reflector::ObjectRef};
 
@@ -19,7 +19,10 @@ use super::{
     seen::{Facts, PodFacts, Seen},
     storage_classes::{self, Binding, Storage},
 };
-use crate::api::{Plan, SiloName, Tenant, TenantState};
+use crate::api::{Plan, SiloName, Tenant, TenantState, tenant::KeyStatus};
+
+/// How long a pod may take to get its keys before somebody asks why.
+const KEYS_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// What one pass decides on.
 #[derive(Clone, Debug)]
@@ -40,6 +43,10 @@ pub struct Observed {
     pub database: Option<AgentReport>,
     /// What the class of the database's volume says.
     pub storage: Storage,
+    /// The tenant's key, if it is known to have one: then nobody is asked about it any more.
+    pub key: Option<KeyStatus>,
+    /// What keeps pods from their keys, as reason and message; looked for only where one waits for them.
+    pub key_trouble: Option<(String, String)>,
     /// Volumes of the silo; looked for only while it is being removed.
     pub volumes: Volumes,
     /// Now.
@@ -111,6 +118,15 @@ impl Observed {
         self.storage.binding == Binding::Immediate && !bound
     }
 
+    /// Whether a pod has waited for its keys longer than fetching them takes.
+    #[must_use]
+    pub fn lacks_keys(&self) -> bool {
+        self.pods("app").any(|pod| {
+            pod.without_keys_since
+                .is_some_and(|since| self.now.duration_since(since) > KEYS_WITHIN)
+        })
+    }
+
     /// Whether the silo's namespace is there.
     #[must_use]
     pub fn has_namespace(&self) -> bool {
@@ -137,6 +153,8 @@ pub async fn observe(context: &Context, tenant: Arc<Tenant>) -> Result<Observed,
         gateway: context.gateway(),
         page: Page::NotTried,
         database: None,
+        key_trouble: None,
+        key: context.memory.key(&uid).or_else(|| key_in_status(&tenant)),
         volumes: Volumes::Unknown,
         now: Timestamp::now(),
         tenant,
@@ -151,6 +169,9 @@ pub async fn observe(context: &Context, tenant: Arc<Tenant>) -> Result<Observed,
         return Ok(observed);
     }
     if observed.tenant.spec.state == TenantState::Active {
+        if observed.lacks_keys() {
+            observed.key_trouble = context.key_trouble(&uid).await;
+        }
         let serving = observed.pods("app").any(|pod| pod.ready);
         let same_gateway = observed.gateway == Gateway::Programmed;
         observed.page = context
@@ -194,6 +215,15 @@ async fn recognise_namespace(
         observed.objects.insert(key, seen);
     }
     Ok(())
+}
+
+/// The key that the tenant's status tells of. A status that came with a resource of another UID, out of a backup, names
+/// another namespace, and its key is not this tenant's.
+pub(super) fn key_in_status(tenant: &Tenant) -> Option<KeyStatus> {
+    let status = tenant.status.as_ref()?;
+    let own = SiloName::new(&tenant.name_any(), &tenant.uid()?);
+    let is_own = status.namespace.as_deref() == Some(own.as_str());
+    status.key.clone().filter(|_| is_own)
 }
 
 async fn volumes(context: &Context, tenant: &Tenant) -> Result<Vec<String>, kube::Error> {

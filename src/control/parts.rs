@@ -16,12 +16,22 @@ use super::{
     observations::Observations,
     plane::{self, Credentials},
     probe::{GatewayAccess, Probes},
+    registry,
     run::LEASE,
+    tenant_keys::TenantKeys,
     watches::{Triggers, Watches},
     writer::Writer,
 };
 use crate::{
-    api::SiloSettings, config::OperatorSettings, https, keys::ProviderName, pki::Lifetimes,
+    api::{
+        SiloSettings,
+        plane::{KEYSERVER, KEYSERVER_PORT, OPERATOR, REGISTRY},
+    },
+    config::OperatorSettings,
+    https,
+    keys::ProviderName,
+    keyserver::client as keyserver,
+    pki::Lifetimes,
     telemetry::Metrics,
 };
 
@@ -51,6 +61,8 @@ pub struct Parts {
     pub context: Arc<Context>,
     /// Keeps the plane's own Secrets.
     pub plane: plane::Keeper,
+    /// Keeps the way to the registry.
+    pub registry: registry::Keeper,
     /// The operator's own certificates, once there are some.
     pub credentials: watch::Receiver<Option<Arc<Credentials>>>,
 }
@@ -76,14 +88,32 @@ impl Shared<'_> {
             needs_root_key: settings.kms_provider == ProviderName::Local,
             settings: silos.clone(),
             tenants: self.watches.tenants.clone(),
-            triggers: self.triggers,
+            triggers: self.triggers.clone(),
             memory: self.memory.clone(),
+            authorities_file: keyserver_access(settings).files.ca_file,
             credentials: sender,
+        };
+        let actor = format!("system:serviceaccount:{}:{OPERATOR}", settings.namespace);
+        let (sender, known_registry) = watch::channel(None);
+        let registry = registry::Keeper {
+            place: registry_place(settings)?,
+            actor: actor.clone(),
+            credentials: credentials.clone(),
+            registry: sender,
+            triggers: self.triggers,
+        };
+        let keyserver = keyserver::Client::new(&keyserver_access(settings))
+            .context("the key server cannot be asked")?;
+        let keys = TenantKeys {
+            registry: known_registry,
+            keyserver,
+            actor,
         };
         let context = Arc::new(Context {
             writer: self.writer,
             settings: silos,
             lifetimes,
+            keys,
             observations: self.observations,
             plans: self.watches.plans.clone(),
             probes: Probes::new(gateway_access(settings)?),
@@ -97,6 +127,7 @@ impl Shared<'_> {
         Ok(Parts {
             context,
             plane,
+            registry,
             credentials,
         })
     }
@@ -122,6 +153,44 @@ fn silo_settings(settings: &OperatorSettings, gateway_namespace: String) -> Silo
         // The plane's own authorities, known once they are read or made.
         keyserver_ca: String::new(),
         dns_namespace: settings.dns_namespace.clone(),
+    }
+}
+
+fn registry_place(settings: &OperatorSettings) -> anyhow::Result<registry::Place> {
+    let own = || format!("{REGISTRY}.{}.svc", settings.namespace);
+    let authorities_pem = settings
+        .registry_ca_file
+        .as_ref()
+        .map(|file| {
+            std::fs::read_to_string(file).with_context(|| {
+                format!(
+                    "cannot read {}, which the registry's certificate is checked against",
+                    file.display()
+                )
+            })
+        })
+        .transpose()?;
+    Ok(registry::Place {
+        host: settings.registry_host.clone().unwrap_or_else(own),
+        port: settings.registry_port,
+        database: settings.registry_database.clone(),
+        authorities_pem,
+    })
+}
+
+fn keyserver_access(settings: &OperatorSettings) -> keyserver::ClientArgs {
+    let own = || {
+        format!(
+            "https://{KEYSERVER}.{}.svc:{KEYSERVER_PORT}",
+            settings.namespace
+        )
+    };
+    keyserver::ClientArgs {
+        server: settings.keyserver.clone().unwrap_or_else(own),
+        files: keyserver::ClientFiles {
+            token_file: settings.keyserver_token_file.clone(),
+            ca_file: settings.plane_dir.join("ca.crt"),
+        },
     }
 }
 

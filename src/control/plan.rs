@@ -43,6 +43,8 @@ pub struct Build {
     pub add_finalizer: bool,
     /// Create the namespace.
     pub namespace: Option<Manifest>,
+    /// Have the tenant's keys made; pods that use them wait for it.
+    pub ensure_keys: bool,
     /// Issue certificates; renewal keeps the authorities that the Secret `ca` holds.
     pub certificates: Option<Certificates>,
     /// What to write, by stage.
@@ -150,6 +152,8 @@ pub fn build(tenant: &ValidTenant, settings: &SiloSettings, observed: &Observed)
     let mut build = Build {
         add_finalizer: !finalizers.iter().any(|name| name == FINALIZER),
         certificates: certificates_due(tenant, observed),
+        // Whoever is on the way out gets no new ones.
+        ensure_keys: observed.key.is_none() && tenant.state != TenantState::Offboarded,
         ..Build::default()
     };
     let tenant = &with_volume_kept(tenant, observed);

@@ -151,7 +151,7 @@ fn conclude(
     action: Action,
 ) -> (Action, PassOutcome) {
     for failure in &executed.failures {
-        tracing::warn!(object = %failure.object, reason = failure.error.reason(), error = %failure.error, "a step could not be done");
+        tracing::warn!(object = %failure.object, reason = %failure.error.reason(), error = %failure.error, "a step could not be done");
     }
     if executed.failures.is_empty() {
         context.memory.succeeded(uid);

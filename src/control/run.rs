@@ -25,7 +25,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    api::Tenant,
+    api::{Tenant, TenantState},
     config::OperatorSettings,
     telemetry::{self, Health, Metrics},
 };
@@ -82,6 +82,7 @@ pub async fn run(settings: OperatorSettings) -> anyhow::Result<()> {
     let Parts {
         context,
         plane,
+        registry,
         mut credentials,
     } = Shared {
         settings: &settings,
@@ -105,6 +106,7 @@ pub async fn run(settings: OperatorSettings) -> anyhow::Result<()> {
     tracing::info!(identity = %settings.pod_name, "this replica leads");
     metrics.leader(true);
     tokio::spawn(plane.keep());
+    tokio::spawn(registry.keep());
     tokio::spawn(plan_list::keep(
         context.client.clone(),
         writer,
@@ -166,7 +168,9 @@ fn render(metrics: &Metrics, watches: &Watches) -> telemetry::Render {
     let (metrics, tenants) = (metrics.clone(), watches.tenants.clone());
     Arc::new(move || {
         let mut by_phase = BTreeMap::new();
+        let mut without_keys = 0;
         for tenant in tenants.state() {
+            without_keys += i64::from(waits_for_keys(&tenant));
             let phase = tenant
                 .status
                 .as_ref()
@@ -175,8 +179,19 @@ fn render(metrics: &Metrics, watches: &Watches) -> telemetry::Render {
             *by_phase.entry(format!("{phase:?}")).or_insert(0) += 1;
         }
         metrics.tenants(by_phase);
+        metrics.tenants_without_keys(without_keys);
         metrics.render()
     })
+}
+
+fn waits_for_keys(tenant: &Tenant) -> bool {
+    let has_key = tenant
+        .status
+        .as_ref()
+        .is_some_and(|status| status.key.is_some());
+    !has_key
+        && tenant.metadata.deletion_timestamp.is_none()
+        && tenant.spec.state != TenantState::Offboarded
 }
 
 fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {

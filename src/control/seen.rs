@@ -11,6 +11,7 @@ use super::{kind::Kind, ownership};
 use crate::api::quantity::Bytes;
 use crate::resources::{
     certificates::{ANNOTATION_CONTENT, ANNOTATION_RENEW_AT, content},
+    keys,
     labels::{LABEL_NAME, LABEL_RELEASE},
 };
 
@@ -103,6 +104,8 @@ pub struct PodFacts {
     pub ready: bool,
     /// Whether it ran to its end with success.
     pub succeeded: bool,
+    /// Since when it has been there without its keys, if it still is.
+    pub without_keys_since: Option<Timestamp>,
     /// What keeps it from running, as reason and message.
     pub trouble: Option<(String, String)>,
 }
@@ -231,8 +234,20 @@ fn pod_facts(object: &DynamicObject) -> PodFacts {
             text(condition, "/type") == Some("Ready") && text(condition, "/status") == Some("True")
         }),
         succeeded: text(data, "/status/phase") == Some("Succeeded"),
+        without_keys_since: without_keys_since(data),
         trouble: pod_trouble(data),
     }
+}
+
+/// When a pod began that fetches keys and has none yet: what fetches them counts as started once they are there.
+fn without_keys_since(data: &Value) -> Option<Timestamp> {
+    let statuses = data.pointer("/status/initContainerStatuses")?.as_array()?;
+    let fetching = statuses
+        .iter()
+        .find(|status| text(status, "/name") == Some(keys::SIDECAR))?;
+    let is_waiting = fetching.pointer("/started") != Some(&Value::Bool(true));
+    let since = text(data, "/status/startTime")?.parse().ok()?;
+    is_waiting.then_some(since)
 }
 
 fn conditions(data: &Value) -> impl Iterator<Item = &Value> {

@@ -18,6 +18,8 @@ use crate::api::plane::{KEYS_AUDIENCE, KEYSERVER, KEYSERVER_PORT};
 use crate::api::quantity::{Bytes, Cpu};
 use crate::api::{SiloSettings, ValidTenant};
 
+/// Name of the container that fetches keys beside another one.
+pub const SIDECAR: &str = "keys";
 /// Where a pod's data keys are.
 pub const KEYS_DIR: &str = "/run/granary/keys";
 /// Where a pod's token for the key server is.
@@ -120,7 +122,7 @@ pub fn sidecar(settings: &SiloSettings, purpose: &str, mounts: Vec<VolumeMount>)
             requests: Some(pod::quantities(Cpu(5), Bytes(16 << 20))),
             ..ResourceRequirements::default()
         }),
-        ..pod::container("keys", &settings.granary_image, Vec::new(), mounts)
+        ..pod::container(SIDECAR, &settings.granary_image, Vec::new(), mounts)
     }
 }
 

@@ -25,7 +25,7 @@ pub const AUDITOR_TLS: &str = "granary-auditor-tls";
 /// Secret with the key of the `local` key provider.
 pub const ROOT_KEY: &str = "granary-root-key";
 /// Name of the key file in [`ROOT_KEY`].
-pub const ROOT_KEY_FILE: &str = "key";
+pub const ROOT_KEY_FILE: &str = "root.key";
 /// Bytes of a root key.
 pub const ROOT_KEY_BYTES: usize = 32;
 

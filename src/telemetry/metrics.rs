@@ -45,6 +45,7 @@ pub struct Metrics {
     writes: Family<WriteLabel, Counter>,
     queue: Gauge,
     tenants: Family<PhaseLabel, Gauge>,
+    without_keys: Gauge,
     leader: Gauge,
 }
 
@@ -60,6 +61,7 @@ impl Default for Metrics {
         let writes = Family::default();
         let queue = Gauge::default();
         let tenants = Family::default();
+        let without_keys = Gauge::default();
         let leader = Gauge::default();
         registry.register_with_unit(
             "reconcile_duration",
@@ -74,6 +76,11 @@ impl Default for Metrics {
         );
         registry.register("queue_depth", "Tenants that wait for a pass", queue.clone());
         registry.register("tenants", "Tenants, by phase", tenants.clone());
+        registry.register(
+            "tenants_without_keys",
+            "Tenants that wait for their keys",
+            without_keys.clone(),
+        );
         registry.register("leader", "1 while this replica leads", leader.clone());
         Self {
             registry: Arc::new(registry),
@@ -81,6 +88,7 @@ impl Default for Metrics {
             writes,
             queue,
             tenants,
+            without_keys,
             leader,
         }
     }
@@ -115,6 +123,11 @@ impl Metrics {
         for (phase, count) in by_phase {
             self.tenants.get_or_create(&PhaseLabel { phase }).set(count);
         }
+    }
+
+    /// This many tenants wait for their keys.
+    pub fn tenants_without_keys(&self, count: i64) {
+        self.without_keys.set(count);
     }
 
     /// All figures as text.

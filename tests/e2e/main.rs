@@ -43,4 +43,5 @@ mod silo;
 mod specs;
 mod support;
 mod suspension;
+mod tenant_keys;
 mod web;

@@ -97,7 +97,7 @@ async fn the_root_key_cannot_be_changed() {
     {
         return; // A cluster whose keys are in a KMS.
     }
-    let change = Patch::Merge(json!({"data": {"key": "AAAA"}}));
+    let change = Patch::Merge(json!({"data": {"root.key": "AAAA"}}));
     let answer = secrets
         .patch("granary-root-key", &PatchParams::default(), &change)
         .await;

@@ -259,8 +259,15 @@ impl Target {
                     .unwrap_or_default()
             };
             let pods = say(&["get", "pods", "-o", "wide"]);
-            let log = say(&["logs", "deployment/granary-operator", "--tail=15"]);
-            error.context(format!("the chart did not install:\n{pods}\n{log}"))
+            let logs: String = [
+                "deployment/granary-operator",
+                "deployment/granary-keyserver",
+                "statefulset/granary-registry",
+            ]
+            .iter()
+            .map(|part| format!("{part}:\n{}\n", say(&["logs", part, "--tail=15"])))
+            .collect();
+            error.context(format!("the chart did not install:\n{pods}\n{logs}"))
         })
     }
 }

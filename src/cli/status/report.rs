@@ -83,6 +83,10 @@ impl Report {
             (Some(version), None) => Some(format!("PostgreSQL {version}")),
             _ => None,
         };
+        let key = status.key.map(|key| {
+            let since = age::age(key.rotated_at.0, self.at);
+            format!("{}, version {}, for {since}", key.id, key.version)
+        });
         let rows = [
             ("Customer", tenant.spec.display_name.clone()),
             ("Phase", Some(phase)),
@@ -102,6 +106,7 @@ impl Report {
             ),
             ("Release", status.release),
             ("Database", database),
+            ("Key", key),
             ("Namespace", status.namespace),
             ("UID", tenant.uid()),
             (

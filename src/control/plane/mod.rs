@@ -18,6 +18,7 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -34,7 +35,7 @@ use kube::{
 };
 use tokio::sync::watch;
 
-pub use credentials::Credentials;
+pub use credentials::{Credentials, Identity};
 
 use super::{
     kind::Kind,
@@ -72,6 +73,15 @@ pub enum PlaneError {
     /// Certificates could not be made.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// The key server's authorities could not be put where its client reads them.
+    #[error("cannot write {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// A Secret does not hold what it should.
     #[error("Secret {secret} has no usable {file}; delete it, and it is made again")]
     Damaged {
@@ -113,6 +123,8 @@ pub struct Keeper {
     pub triggers: Arc<Triggers>,
     /// Which silos were built from what.
     pub memory: Arc<Memory>,
+    /// File in memory for the authorities, which this process's client of the key server reads.
+    pub authorities_file: PathBuf,
     /// Where the operator's own certificates go; nothing is there before the first success.
     pub credentials: watch::Sender<Option<Arc<Credentials>>>,
 }
@@ -153,14 +165,14 @@ impl Keeper {
         }
         let now = Timestamp::now();
         if let Some(due) = sound_until(&stored, now) {
-            self.hand_over(Credentials::read(stored.get(OPERATOR_TLS))?);
+            self.hand_over(Credentials::read(stored.get(OPERATOR_TLS))?)?;
             return Ok(due);
         }
         if self.credentials.borrow().is_none()
             && let Ok(stored) = Credentials::read(stored.get(OPERATOR_TLS))
         {
             // A process that just began to lead: silos are told of a change only if they know of what was before.
-            self.hand_over(stored);
+            self.hand_over(stored)?;
         }
         let known = stored
             .get(AUTHORITY)
@@ -181,7 +193,7 @@ impl Keeper {
                 .collect::<Result<Vec<()>, _>>()?;
         }
         tracing::info!(renewal = %issued.renew_at, "the plane's certificates are issued");
-        self.hand_over(Credentials::of(&issued));
+        self.hand_over(Credentials::of(&issued))?;
         Ok(issued.renew_at)
     }
 
@@ -258,7 +270,12 @@ impl Keeper {
         true
     }
 
-    fn hand_over(&self, credentials: Credentials) {
+    fn hand_over(&self, credentials: Credentials) -> Result<(), PlaneError> {
+        self.put(&credentials.authorities_pem)
+            .map_err(|source| PlaneError::File {
+                path: self.authorities_file.clone(),
+                source,
+            })?;
         self.trust(&credentials.authorities_pem);
         self.credentials.send_if_modified(|known| {
             let is_new = known.as_deref() != Some(&credentials);
@@ -267,6 +284,14 @@ impl Keeper {
             }
             is_new
         });
+        Ok(())
+    }
+
+    /// Replaces the file at once: who reads it meanwhile reads the old one or the new one.
+    fn put(&self, authorities: &str) -> std::io::Result<()> {
+        let draft = self.authorities_file.with_extension("new");
+        std::fs::write(&draft, authorities)?;
+        std::fs::rename(&draft, &self.authorities_file)
     }
 }
 

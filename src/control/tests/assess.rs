@@ -9,6 +9,8 @@ use crate::{
         observations::ObjectKey,
         probe::AgentReport,
         writer::WriteError,
+        probe::AgentReport,
+        tenant_keys::KeysError,
     },
 };
 
@@ -75,6 +77,96 @@ fn a_page_that_does_not_answer_is_not_ready_and_says_what_it_said() {
         (ConditionStatus::False, "PageNotAnswering")
     );
     assert!(message.contains("502"), "{message}");
+}
+
+#[test]
+fn a_tenant_says_which_key_it_has() {
+    let status = status(&served());
+    let (holds, reason, message) = condition(&status, ConditionType::KeyReady);
+    assert_eq!(
+        (holds, reason.as_str()),
+        (ConditionStatus::True, "KeysInPlace")
+    );
+    assert!(message.contains(&key().id), "{message}");
+    assert_eq!(status.key, Some(key()));
+}
+
+#[test]
+fn a_tenant_that_waits_for_its_keys_says_for_what() {
+    let scene = Scene::new();
+    let waiting = Executed {
+        failures: vec![Failure {
+            condition: ConditionType::KeyReady,
+            object: "keys".to_owned(),
+            error: KeysError::NotConnected.into(),
+        }],
+        ..Executed::default()
+    };
+    let status = assess::assess(&scene.valid, &scene.observed, &waiting);
+    for type_ in [ConditionType::KeyReady, ConditionType::Ready] {
+        let (holds, reason, message) = condition(&status, type_);
+        assert_eq!(
+            (holds, reason.as_str()),
+            (ConditionStatus::False, "RegistryUnavailable")
+        );
+        assert!(message.contains("registry"), "{message}");
+    }
+    assert_eq!(status.key, None);
+}
+
+#[test]
+fn pods_that_do_not_get_their_keys_say_why() {
+    let mut scene = served();
+    scene.observed.key_trouble = Some(("KeyDisabled".to_owned(), "it is disabled".to_owned()));
+    let status = status(&scene);
+    let (holds, reason, message) = condition(&status, ConditionType::KeyReady);
+    assert_eq!(
+        (holds, reason.as_str()),
+        (ConditionStatus::False, "KeyDisabled")
+    );
+    assert!(message.contains("those that have them go on"), "{message}");
+    assert_eq!(status.key, Some(key()), "which key it is stays known");
+}
+
+#[test]
+fn somebody_asks_only_for_pods_that_wait_long() {
+    let waiting = |started: bool, seconds: i64| {
+        let mut scene = Scene::new().built();
+        let since = now() - seconds.seconds();
+        scene.object(
+            Kind::Pod,
+            json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {
+                    "name": "app-0", "namespace": scene.valid.namespace.as_str(), "uid": "x", "resourceVersion": "9",
+                    "labels": {"granary.dev/tenant-uid": UID, "app.kubernetes.io/name": "app"},
+                },
+                "status": {
+                    "startTime": since.to_string(),
+                    "initContainerStatuses": [{"name": "keys", "started": started, "state": {"running": {}}}],
+                },
+            }),
+        );
+        scene.look().observed.lacks_keys()
+    };
+    assert!(waiting(false, 11));
+    assert!(!waiting(false, 5), "it may still come");
+    assert!(!waiting(true, 11));
+}
+
+#[test]
+fn keys_that_were_just_made_are_known_at_once() {
+    let scene = Scene::new();
+    let made = Executed {
+        key: Some(key()),
+        ..Executed::default()
+    };
+    let status = assess::assess(&scene.valid, &scene.observed, &made);
+    assert_eq!(
+        condition(&status, ConditionType::KeyReady).0,
+        ConditionStatus::True
+    );
+    assert_eq!(status.key, Some(key()));
 }
 
 #[test]

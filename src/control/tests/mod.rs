@@ -11,6 +11,7 @@ mod plan;
 use std::sync::Arc;
 
 use jiff::{Timestamp, ToSpan};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
@@ -22,7 +23,7 @@ use super::{
     storage_classes::{Binding, Storage},
 };
 use crate::{
-    api::{Plan, SiloSettings, Tenant, ValidTenant},
+    api::{Plan, SiloSettings, Tenant, ValidTenant, tenant::KeyStatus},
     pki::{self, Lifetimes},
     resources::{self, Manifest, certificates},
 };
@@ -69,6 +70,14 @@ fn now() -> Timestamp {
     "2026-11-21T12:00:00Z".parse().unwrap()
 }
 
+fn key() -> KeyStatus {
+    KeyStatus {
+        id: format!("local:{UID}"),
+        version: 1,
+        rotated_at: Time(now()),
+    }
+}
+
 /// A tenant that has just been seen: nothing of its silo exists.
 struct Scene {
     observed: Observed,
@@ -88,6 +97,8 @@ impl Scene {
             page: Page::NotTried,
             database: None,
             storage: Storage::default(),
+            key: None,
+            key_trouble: None,
             volumes: Volumes::Unknown,
             now: now(),
         };
@@ -123,6 +134,7 @@ impl Scene {
         for (_, manifest) in resources::silo(&self.valid, &settings(), image) {
             self.live(&manifest);
         }
+        self.observed.key = Some(key());
         self.look()
     }
 

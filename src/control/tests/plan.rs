@@ -2,6 +2,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    api::TenantStatus,
+    control::observe,
     control::plan::{self, Build, Certificates, Plan as Planned},
     resources::Stage,
 };
@@ -28,6 +30,7 @@ fn wanted(build: &Build) -> Vec<String> {
 fn is_empty(build: &Build) -> bool {
     !build.add_finalizer
         && build.namespace.is_none()
+        && !build.ensure_keys
         && build.certificates.is_none()
         && build.writes.is_empty()
         && build.prune.is_empty()
@@ -37,6 +40,7 @@ fn is_empty(build: &Build) -> bool {
 fn a_new_tenant_needs_everything_and_policies_come_before_pods() {
     let build = build(&Scene::new());
     assert!(build.namespace.is_some());
+    assert!(build.ensure_keys);
     assert_eq!(build.certificates, Some(Certificates::First));
     insta::assert_json_snapshot!(wanted(&build));
     assert!(Stage::Isolation < Stage::Workload);
@@ -61,6 +65,34 @@ fn pods_wait_for_a_volume_that_is_bound_at_once_and_for_no_other() {
 fn a_silo_that_is_as_it_should_be_needs_no_call() {
     let build = build(&Scene::new().built());
     assert!(is_empty(&build), "{build:?}");
+}
+
+#[test]
+fn keys_are_asked_for_once_and_not_for_who_is_on_the_way_out() {
+    let mut scene = Scene::new().built();
+    assert!(!build(&scene).ensure_keys);
+    scene.observed.key = None;
+    assert!(build(&scene).ensure_keys);
+    let suspended = tenant(json!({"plan": "small", "state": "Suspended"}));
+    assert!(build(&Scene::of(suspended)).ensure_keys);
+    let offboarded = tenant(json!({"plan": "small", "state": "Offboarded"}));
+    assert!(!build(&Scene::of(offboarded)).ensure_keys);
+}
+
+#[test]
+fn a_status_that_came_with_another_resource_brings_no_key() {
+    let mut tenant = tenant(json!({"plan": "small"}));
+    let own = Scene::of(tenant.clone()).valid.namespace.to_string();
+    let mut with_namespace = |namespace: &str| {
+        tenant.status = Some(TenantStatus {
+            namespace: Some(namespace.to_owned()),
+            key: Some(key()),
+            ..TenantStatus::default()
+        });
+        observe::key_in_status(&tenant)
+    };
+    assert_eq!(with_namespace(&own), Some(key()));
+    assert_eq!(with_namespace("silo-acme-90b2a5c311"), None);
 }
 
 #[test]

@@ -1,0 +1,341 @@
+//! The keys of a tenant, for the whole of its life: made before its pods, given up before its finalizer goes.
+//!
+//! ```text
+//! registry: tenant live, audit started ─→ key server: key and data keys ─→ registry: audit finished
+//! registry: offboarding, audit started ─→ key server: disable, destroy in 7 days ─→ registry: tombstone, audit finished
+//! ```
+//!
+//! Both may be interrupted anywhere and are repeated: an operation in the registry carries the id of its audit rows, so
+//! that what goes on is not announced twice. The operator never sees a key, wrapped or not.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::{
+    api::tenant::KeyStatus,
+    audit::{self, Action, Entry},
+    keys::{KeyState, TenantUid},
+    keyserver::{
+        client::{Client, ClientError},
+        wire::{DestroyRequest, EnsureRequest, TenantKeys as Answer},
+    },
+    registry::{
+        Registry, RegistryError, Transaction, keys,
+        operations::{self, Operation},
+        tenants,
+    },
+};
+
+/// Days between the end of a tenant and that of its key: the shortest that KMSs allow.
+const DESTROY_DAYS: u32 = 7;
+
+/// Why a tenant's keys are not what they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// Not connected since this replica leads.
+    #[error("the registry has not been reached yet; the operator's log says why")]
+    NotConnected,
+    /// The registry did not do what was asked.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The key server did not.
+    #[error(transparent)]
+    KeyServer(#[from] ClientError),
+    /// The key server's answer names no key.
+    #[error("the key server says that the tenant has keys, and names none")]
+    Nameless,
+    /// The tenant's UID is none.
+    #[error("{0:?} is no UID of a tenant")]
+    Uid(String),
+}
+
+impl KeysError {
+    /// Stable reason for a condition.
+    #[must_use]
+    pub fn reason(&self) -> Cow<'static, str> {
+        let word = match self {
+            Self::NotConnected => "RegistryUnavailable",
+            Self::Registry(error) => error.reason(),
+            Self::KeyServer(ClientError::Refused(problem)) => {
+                let said = problem.reason.clone();
+                return Cow::Owned(said.unwrap_or_else(|| camel_case(&problem.code)));
+            }
+            Self::KeyServer(ClientError::Unreachable(_)) => "KeyServerUnavailable",
+            Self::KeyServer(_) | Self::Nameless => "KeyServerUnusable",
+            Self::Uid(_) => "Rejected",
+        };
+        Cow::Borrowed(word)
+    }
+}
+
+/// `kms-denied` as conditions have it: `KmsDenied`.
+fn camel_case(code: &str) -> String {
+    code.split('-')
+        .filter_map(|word| {
+            let (first, rest) = word.split_at_checked(1)?;
+            Some(first.to_ascii_uppercase() + rest)
+        })
+        .collect()
+}
+
+/// Whose keys.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// UID of the Tenant.
+    pub uid: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its silo's namespace.
+    pub namespace: &'a str,
+}
+
+impl Subject<'_> {
+    fn tenant_uid(&self) -> Result<TenantUid, KeysError> {
+        let uid: Uuid = self
+            .uid
+            .parse()
+            .map_err(|_| KeysError::Uid(self.uid.to_owned()))?;
+        Ok(TenantUid(uid))
+    }
+}
+
+/// What has tenants' keys made and destroyed.
+#[derive(Clone)]
+pub struct TenantKeys {
+    /// The registry, once it can be used.
+    pub registry: watch::Receiver<Option<Registry>>,
+    /// The key server.
+    pub keyserver: Client,
+    /// As whom the operator acts.
+    pub actor: String,
+}
+
+impl TenantKeys {
+    /// Makes sure that the tenant has keys. Where it has, nothing is written.
+    pub async fn ensure(&self, subject: Subject<'_>) -> Result<KeyStatus, KeysError> {
+        let uid = subject.tenant_uid()?;
+        let act = self.begin_onboarding(uid, &subject).await?;
+        let request = EnsureRequest {
+            name: subject.name.to_owned(),
+            namespace: subject.namespace.to_owned(),
+        };
+        let answer = self.keyserver.ensure(uid, &request).await?;
+        let status = status(&answer)?;
+        if let Some(act) = act {
+            let transaction = self.registry()?.begin().await?;
+            act.finish(transaction).await?;
+        }
+        Ok(status)
+    }
+
+    /// Why pods may not get the tenant's keys, as reason and message; none if nothing speaks against it.
+    pub async fn trouble(&self, uid: &str) -> Option<(String, String)> {
+        let subject = Subject {
+            uid,
+            name: "",
+            namespace: "",
+        };
+        let asked = async {
+            let uid = subject.tenant_uid()?;
+            Ok::<_, KeysError>(self.keyserver.keys(uid, true).await?)
+        };
+        match asked.await {
+            Ok(answer) => unusable(&answer),
+            Err(error) => Some((error.reason().into_owned(), error.to_string())),
+        }
+    }
+
+    /// Gives up the tenant's keys and leaves its tombstone. Where there is one already, nothing is written.
+    pub async fn bury(&self, subject: Subject<'_>) -> Result<(), KeysError> {
+        let uid = subject.tenant_uid()?;
+        let registry = self.registry()?;
+        let Some((act, has_key)) = self.begin_end(uid, &subject).await? else {
+            return Ok(());
+        };
+        if has_key {
+            self.keyserver.disable(uid).await?;
+            let request = DestroyRequest { days: DESTROY_DAYS };
+            self.keyserver.destroy(uid, request).await?;
+        }
+        let mut transaction = registry.begin().await?;
+        tenants::bury(&mut transaction, uid, Timestamp::now()).await?;
+        act.finish(transaction).await?;
+        Ok(())
+    }
+
+    /// Writes the tenant down and announces its onboarding. None if that was finished before.
+    async fn begin_onboarding(
+        &self,
+        uid: TenantUid,
+        subject: &Subject<'_>,
+    ) -> Result<Option<Act>, KeysError> {
+        let mut transaction = self.registry()?.begin().await?;
+        tenants::register(&mut transaction, uid, subject.name, subject.namespace).await?;
+        let before = operations::of_tenant(&mut transaction, uid).await?;
+        let onboarded = before.iter().any(|operation| {
+            operation.kind == operations::Kind::Onboard
+                && operation.state == operations::State::Done
+        });
+        if onboarded {
+            return Ok(None);
+        }
+        let act = Act::begin(
+            transaction,
+            (uid, subject.name),
+            (operations::Kind::Onboard, Action::TenantOnboarded),
+            &self.actor,
+        )
+        .await?;
+        Ok(Some(act))
+    }
+
+    /// Announces the tenant's end, and says whether it has a key. None if it is a tombstone.
+    async fn begin_end(
+        &self,
+        uid: TenantUid,
+        subject: &Subject<'_>,
+    ) -> Result<Option<(Act, bool)>, KeysError> {
+        let mut transaction = self.registry()?.begin().await?;
+        match tenants::find(&mut transaction, uid).await? {
+            Some(tenant) if tenant.state == tenants::State::Tombstone => return Ok(None),
+            Some(_) => {}
+            // From before there was a registry, or it never got this far: its UID is not used again all the same.
+            None => {
+                tenants::register(&mut transaction, uid, subject.name, subject.namespace).await?;
+            }
+        }
+        tenants::offboard(&mut transaction, uid).await?;
+        let key = keys::find(&mut transaction, uid).await?;
+        let has_key = key.is_some_and(|key| key.id.is_some());
+        let act = Act::begin(
+            transaction,
+            (uid, subject.name),
+            (operations::Kind::Offboard, Action::TenantOffboarded),
+            &self.actor,
+        )
+        .await?;
+        Ok(Some((act, has_key)))
+    }
+
+    fn registry(&self) -> Result<Registry, KeysError> {
+        self.registry
+            .borrow()
+            .clone()
+            .ok_or(KeysError::NotConnected)
+    }
+}
+
+/// An operation of the registry with the two rows of the audit that have its id.
+struct Act {
+    operation: Operation,
+    entry: Entry,
+}
+
+impl Act {
+    /// Begins it and commits. One that was interrupted goes on, and is not announced again.
+    async fn begin(
+        mut transaction: Transaction,
+        (uid, name): (TenantUid, &str),
+        (kind, action): (operations::Kind, Action),
+        actor: &str,
+    ) -> Result<Self, RegistryError> {
+        let interrupted = operations::running(&mut transaction, uid, kind).await?;
+        let is_new = interrupted.is_none();
+        let operation = match interrupted {
+            Some(operation) => operation,
+            None => operations::start(&mut transaction, uid, kind, "keys", &json!({})).await?,
+        };
+        let entry = Entry {
+            id: operation.id,
+            ..Entry::started(actor, action).of(uid, name)
+        };
+        if is_new {
+            audit::append(&mut transaction, &entry).await?;
+        }
+        transaction.commit().await?;
+        Ok(Self { operation, entry })
+    }
+
+    /// Ends it and commits, together with what else is in the transaction.
+    async fn finish(self, mut transaction: Transaction) -> Result<(), RegistryError> {
+        let Self { operation, entry } = self;
+        operations::finish(
+            &mut transaction,
+            operation.id,
+            operations::State::Done,
+            &operation.detail,
+        )
+        .await?;
+        audit::append(&mut transaction, &entry.finished("done")).await?;
+        Ok(transaction.commit().await?)
+    }
+}
+
+/// What the key server's answer says against using the key.
+fn unusable(answer: &Answer) -> Option<(String, String)> {
+    let found = match (&answer.key.kms, answer.key.state) {
+        (None | Some(KeyState::Enabled), keys::State::Enabled) => return None,
+        (Some(KeyState::Disabled), _) | (_, keys::State::Disabled) => {
+            ("KeyDisabled", "the tenant's key is disabled".to_owned())
+        }
+        (Some(KeyState::PendingDeletion { at }), _) => (
+            "KeyPendingDeletion",
+            format!("the KMS destroys the tenant's key at {at}"),
+        ),
+        (Some(KeyState::Destroyed | KeyState::Missing), _) => (
+            "KeyDestroyed",
+            "the KMS has no such key any more".to_owned(),
+        ),
+        (_, state) => ("KeyNotEnabled", format!("the tenant's key is {state}")),
+    };
+    Some((found.0.to_owned(), found.1))
+}
+
+fn status(answer: &Answer) -> Result<KeyStatus, KeysError> {
+    let key = &answer.key;
+    let id = key.id.as_ref().ok_or(KeysError::Nameless)?;
+    let since = key.rotated_at.unwrap_or(key.created_at);
+    Ok(KeyStatus {
+        id: id.to_string(),
+        version: i64::from(key.version),
+        rotated_at: Time(since.round(jiff::Unit::Second).unwrap_or(since)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyserver::Problem;
+
+    #[test]
+    fn reasons_are_words_for_programs() {
+        let refused = |reason: Option<&str>| {
+            KeysError::KeyServer(ClientError::Refused(Problem {
+                status: 502,
+                code: "kms-denied".to_owned(),
+                detail: "the KMS refuses".to_owned(),
+                next: "look at its policy".to_owned(),
+                reason: reason.map(str::to_owned),
+                retry_after_seconds: None,
+            }))
+        };
+        assert_eq!(refused(None).reason(), "KmsDenied");
+        assert_eq!(refused(Some("AccessDenied")).reason(), "AccessDenied");
+        assert_eq!(KeysError::NotConnected.reason(), "RegistryUnavailable");
+    }
+
+    #[test]
+    fn a_uid_that_is_none_reaches_nobody() {
+        let subject = Subject {
+            uid: "acme",
+            name: "acme",
+            namespace: "silo-acme-0000000000",
+        };
+        assert!(matches!(subject.tenant_uid(), Err(KeysError::Uid(_))));
+    }
+}

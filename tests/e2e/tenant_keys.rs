@@ -1,0 +1,231 @@
+//! A tenant's own keys: there before its first pod, no call about them afterwards, and given up at its end.
+
+use std::process::Command;
+use std::time::Duration;
+
+use granary::api::{ConditionStatus, ConditionType};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::plane::{PLANE, exclusive, shared};
+use crate::silo::Silo;
+use crate::support::{cleaning_up, client, unique, wait_for};
+
+/// Acts in the audit about a tenant, as `action phase`, oldest first.
+fn acts(tenant: &str) -> Vec<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_granary"))
+        .args(["audit", "list", "--tenant", tenant, "-o", "json"])
+        .output()
+        .expect("the program runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let list: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let rows = list["items"].as_array().expect("rows");
+    rows.iter()
+        .map(|row| {
+            let word = |field: &str| row[field].as_str().unwrap_or_default();
+            format!("{} {}", word("action"), word("phase"))
+        })
+        .collect()
+}
+
+/// How often each of these is among the acts.
+fn counts<const N: usize>(acts: &[String], wanted: [&str; N]) -> [usize; N] {
+    wanted.map(|wanted| acts.iter().filter(|act| *act == wanted).count())
+}
+
+/// Sets the number of key server pods and waits until it is reached.
+async fn scale_keyserver(client: &Client, replicas: i32) {
+    let api: Api<Deployment> = Api::namespaced(client.clone(), PLANE);
+    let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+    api.patch_scale("granary-keyserver", &PatchParams::default(), &patch)
+        .await
+        .expect("it is scaled");
+    let reached = |deployment: Option<&Deployment>| {
+        deployment.is_some_and(|deployment| {
+            let status = deployment.status.clone().unwrap_or_default();
+            status.replicas.unwrap_or_default() == replicas
+                && status.ready_replicas.unwrap_or_default() == replicas
+        })
+    };
+    wait_for(api, "granary-keyserver", "has its pods", reached).await;
+}
+
+/// The same for the registry's database.
+async fn scale_registry(client: &Client, replicas: i32) {
+    let api: Api<StatefulSet> = Api::namespaced(client.clone(), PLANE);
+    let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+    api.patch_scale("granary-registry", &PatchParams::default(), &patch)
+        .await
+        .expect("it is scaled");
+    let reached = |set: Option<&StatefulSet>| {
+        set.is_some_and(|set| {
+            let status = set.status.clone().unwrap_or_default();
+            status.replicas == replicas && status.ready_replicas.unwrap_or_default() == replicas
+        })
+    };
+    wait_for(api, "granary-registry", "has its pod", reached).await;
+}
+
+/// That a tenant without keys has everything but pods, and that one that runs does not notice.
+async fn waits_beside(waiting: &Silo, running: &Silo, reasons: &[&str]) {
+    let why = waiting
+        .wait_condition(ConditionType::KeyReady, ConditionStatus::False, reasons)
+        .await;
+    assert!(!why.message.is_empty());
+    waiting
+        .wait_condition(
+            ConditionType::CertificatesReady,
+            ConditionStatus::True,
+            &["CertificatesIssued"],
+        )
+        .await;
+    let policies: Api<NetworkPolicy> = waiting.api();
+    assert!(
+        !policies
+            .list(&ListParams::default())
+            .await
+            .expect("policies")
+            .items
+            .is_empty()
+    );
+    let pods = waiting.api::<Pod>().list(&ListParams::default()).await;
+    assert_eq!(pods.expect("pods").items.len(), 0, "a pod without keys");
+    let before = running.page().await;
+    assert_eq!(before.status, 200);
+    // Longer than the time between two looks for new versions of a key.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(running.page().await.status, 200);
+    running.ready().await;
+}
+
+#[tokio::test]
+async fn a_tenant_gets_its_keys_once_and_before_its_pods() {
+    let _plane = shared().await;
+    let client = client().await;
+    let test = unique("own-keys");
+    cleaning_up(&client, &test, async {
+        let silo = Silo::onboard(&client, &test, "own-keys").await;
+        let condition = silo
+            .wait_condition(
+                ConditionType::KeyReady,
+                ConditionStatus::True,
+                &["KeysInPlace"],
+            )
+            .await;
+        let key = silo.ready().await.status.and_then(|status| status.key);
+        let key = key.expect("the status names the key");
+        assert!(condition.message.contains(&key.id), "{}", condition.message);
+        assert_eq!(key.version, 1);
+        // Another pass, by another spec: nothing is made a second time.
+        silo.change(json!({"displayName": "Other Books"})).await;
+        silo.ready().await;
+        let acts = acts(&silo.name);
+        let wanted = [
+            "tenant-onboarded started",
+            "tenant-onboarded finished",
+            "key-created started",
+            "key-created finished",
+            "data-key-created started",
+            "data-key-created finished",
+        ];
+        assert_eq!(counts(&acts, wanted), [1, 1, 1, 1, 2, 2], "{acts:#?}");
+        assert_eq!(acts[0], wanted[0]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_a_key_server_onboarding_waits_and_silos_run_on() {
+    let _plane = exclusive().await;
+    let client = client().await;
+    let test = unique("no-keys");
+    cleaning_up(&client, &test, async {
+        let running = Silo::onboard(&client, &test, "no-keys").await;
+        scale_keyserver(&client, 0).await;
+        let waiting = Silo::create(&client, &test, &unique("no-keys"), json!({})).await;
+        waits_beside(&waiting, &running, &["KeyServerUnavailable"]).await;
+        scale_keyserver(&client, 2).await;
+        waiting.ready().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_a_registry_onboarding_waits_and_silos_run_on() {
+    let _plane = exclusive().await;
+    let client = client().await;
+    let test = unique("no-registry");
+    cleaning_up(&client, &test, async {
+        let running = Silo::onboard(&client, &test, "no-registry").await;
+        scale_registry(&client, 0).await;
+        let waiting = Silo::create(&client, &test, &unique("no-registry"), json!({})).await;
+        waits_beside(&waiting, &running, &["RegistryUnavailable", "RegistryBusy"]).await;
+        scale_registry(&client, 1).await;
+        waiting.ready().await;
+        let once = counts(
+            &acts(&waiting.name),
+            ["tenant-onboarded started", "tenant-onboarded finished"],
+        );
+        assert_eq!(once, [1, 1]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_gone_leaves_a_record_and_a_key_on_its_way_out() {
+    let _plane = shared().await;
+    let client = client().await;
+    let test = unique("gone");
+    cleaning_up(&client, &test, async {
+        let silo = Silo::onboard(&client, &test, "gone").await;
+        silo.delete().await;
+        let wanted = [
+            "tenant-offboarded started",
+            "tenant-offboarded finished",
+            "key-disabled finished",
+            "key-deletion-scheduled finished",
+        ];
+        let old = acts(&silo.name);
+        assert_eq!(counts(&old, wanted), [1, 1, 1, 1], "{old:#?}");
+        assert_eq!(old.last().map(String::as_str), Some(wanted[1]));
+
+        // The name is free again, for a tenant that has a key of its own.
+        let heir = Silo::create(&client, &test, &silo.name, json!({})).await;
+        let status = heir.ready().await.status.expect("a status");
+        let key = status.key.expect("a key");
+        assert!(!key.id.contains(&silo.uid), "{}", key.id);
+        assert_ne!(heir.uid, silo.uid);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn keys_are_in_memory() {
+    let _plane = shared().await;
+    let client = client().await;
+    let test = unique("tmpfs");
+    cleaning_up(&client, &test, async {
+        let silo = Silo::onboard(&client, &test, "tmpfs").await;
+        for (component, sidecars) in [("app", 1), ("database", 0)] {
+            let pod = silo.pods(component).await.remove(0);
+            let name = pod.name_any();
+            let statuses = pod.status.unwrap_or_default();
+            let fetching = statuses.init_container_statuses.unwrap_or_default();
+            assert_eq!(fetching.len(), sidecars, "{name}");
+            assert!(fetching.iter().all(|status| status.ready), "{name}");
+            let volumes = pod.spec.unwrap_or_default().volumes.unwrap_or_default();
+            let keys = volumes.iter().find(|volume| volume.name == "keys");
+            let medium = keys.and_then(|keys| keys.empty_dir.as_ref()?.medium.clone());
+            assert_eq!(medium.as_deref(), Some("Memory"), "{name}");
+        }
+    })
+    .await;
+}
