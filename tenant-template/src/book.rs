@@ -1,4 +1,5 @@
-//! The cash book's queries. Every statement is a constant; every value is a parameter.
+//! The cash book's queries. Every statement is a constant; every value is a parameter. Descriptions are sealed here on
+//! their way in and opened on their way out, so that nothing else has to know.
 
 use std::collections::HashMap;
 
@@ -8,9 +9,47 @@ use uuid::Uuid;
 
 use crate::entry::NewEntry;
 use crate::money::Amount;
+use crate::vault::{NoKeys, Place, SealError, Unreadable, Vault};
 
 /// Entries on one page.
 pub const PAGE_SIZE: i64 = 50;
+
+/// Why the book could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database failed.
+    #[error("a query failed")]
+    Database(#[from] sqlx::Error),
+    /// The keys are not there, or could not be used.
+    #[error("descriptions cannot be sealed or opened")]
+    Keys(#[from] SealError),
+}
+
+impl From<NoKeys> for Error {
+    fn from(error: NoKeys) -> Self {
+        Self::Keys(error.into())
+    }
+}
+
+/// What an entry was for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Description {
+    /// The text.
+    Text(String),
+    /// It was altered outside the book, or its key is gone.
+    Unreadable,
+}
+
+impl Description {
+    /// The text, unless it is unreadable.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Unreadable => None,
+        }
+    }
+}
 
 /// One entry of the book.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +59,7 @@ pub struct Entry {
     /// The day it happened.
     pub on: Date,
     /// What it was for.
-    pub description: String,
+    pub description: Description,
     /// Positive for income, negative for expense.
     pub amount: Amount,
 }
@@ -62,8 +101,58 @@ pub struct Page {
     pub pages: i64,
 }
 
+/// An entry as the database has it.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct Row {
+    pub(crate) id: i64,
+    on_date: Date,
+    /// The text itself, where it is not sealed yet; else a filler.
+    description: String,
+    description_sealed: Option<Vec<u8>>,
+    amount: i64,
+}
+
+impl Row {
+    /// The description, opened.
+    pub(crate) fn text(&self, vault: &Vault) -> Result<String, Unreadable> {
+        match &self.description_sealed {
+            Some(sealed) => vault.open(description_of(self.id), sealed),
+            None => Ok(self.description.clone()),
+        }
+    }
+
+    /// The entry with its description opened. One that cannot be read is logged and spoils nothing else.
+    fn open(self, vault: &Vault) -> Entry {
+        let description = match self.text(vault) {
+            Ok(text) => Description::Text(text),
+            Err(why) => {
+                tracing::error!(entry = self.id, reason = %why, "a description cannot be read");
+                Description::Unreadable
+            }
+        };
+        Entry {
+            id: self.id,
+            on: self.on_date,
+            description,
+            amount: Amount(self.amount),
+        }
+    }
+}
+
+/// Where the sealed description of an entry belongs.
+#[must_use]
+pub fn description_of(entry: i64) -> Place {
+    Place {
+        table: "entry",
+        column: "description_sealed",
+        row: entry,
+    }
+}
+
 /// Reads page `number` (the nearest that exists) as of one moment, so that its sums agree with its lines.
-pub async fn page(pool: &PgPool, number: i64, today: Date) -> Result<Page, sqlx::Error> {
+pub async fn page(pool: &PgPool, vault: &Vault, number: i64, today: Date) -> Result<Page, Error> {
+    // Without any key nothing could be read: better a clear answer than a page of unreadable lines.
+    vault.keys()?;
     let mut snapshot = pool
         .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?;
@@ -73,22 +162,15 @@ pub async fn page(pool: &PgPool, number: i64, today: Date) -> Result<Page, sqlx:
             .await?;
     let pages = (count.max(1) - 1) / PAGE_SIZE + 1;
     let number = number.clamp(1, pages);
-    let rows: Vec<(i64, Date, String, i64)> = sqlx::query_as(
-        "SELECT id, on_date, description, amount FROM entry ORDER BY on_date DESC, id DESC LIMIT $1 OFFSET $2",
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT id, on_date, description, description_sealed, amount FROM entry \
+         ORDER BY on_date DESC, id DESC LIMIT $1 OFFSET $2",
     )
     .bind(PAGE_SIZE)
     .bind((number - 1) * PAGE_SIZE)
     .fetch_all(&mut *snapshot)
     .await?;
-    let entries: Vec<Entry> = rows
-        .into_iter()
-        .map(|(id, on, description, amount)| Entry {
-            id,
-            on,
-            description,
-            amount: Amount(amount),
-        })
-        .collect();
+    let entries: Vec<Entry> = rows.into_iter().map(|row| row.open(vault)).collect();
     let start = match entries.first() {
         Some(newest) if number > 1 => balance_after(&mut snapshot, newest).await?,
         _ => balance,
@@ -183,44 +265,54 @@ pub fn month_of(date: Date) -> Date {
 }
 
 /// Writes `entry` and returns its identity. The same form sent twice (a double click, a lost answer) is written once.
-pub async fn add(pool: &PgPool, entry: &NewEntry) -> Result<i64, sqlx::Error> {
+pub async fn add(pool: &PgPool, vault: &Vault, entry: &NewEntry) -> Result<i64, Error> {
     let mut connection = pool.acquire().await?;
-    if let Some(id) = insert(&mut connection, entry, entry.request).await? {
+    if let Some(id) = insert(&mut connection, vault, entry, entry.request).await? {
         return Ok(id);
     }
-    let same: Option<i64> = sqlx::query_scalar(
-        "SELECT id FROM entry WHERE request = $1 AND on_date = $2 AND description = $3 AND amount = $4",
+    let sent: Option<Row> = sqlx::query_as(
+        "SELECT id, on_date, description, description_sealed, amount FROM entry \
+         WHERE request = $1 AND on_date = $2 AND amount = $3",
     )
     .bind(entry.request)
     .bind(entry.on)
-    .bind(&entry.description)
     .bind(entry.amount.0)
     .fetch_optional(&mut *connection)
     .await?;
-    if let Some(id) = same {
-        return Ok(id);
+    if let Some(sent) = sent
+        && sent.text(vault).as_ref() == Ok(&entry.description)
+    {
+        return Ok(sent.id);
     }
     // The form was sent before with something else in it (back, change, send): that is another entry.
-    insert(&mut connection, entry, Uuid::new_v4())
+    Ok(insert(&mut connection, vault, entry, Uuid::new_v4())
         .await?
-        .ok_or(sqlx::Error::RowNotFound)
+        .ok_or(sqlx::Error::RowNotFound)?)
 }
 
 async fn insert(
     connection: &mut PgConnection,
+    vault: &Vault,
     entry: &NewEntry,
     request: Uuid,
-) -> Result<Option<i64>, sqlx::Error> {
-    sqlx::query_scalar(
-        "INSERT INTO entry (request, on_date, description, amount) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (request) DO NOTHING RETURNING id",
+) -> Result<Option<i64>, Error> {
+    // The description is bound to its row, so the row's number must be known before it is written.
+    let id: i64 = sqlx::query_scalar("SELECT nextval(pg_get_serial_sequence('entry', 'id'))")
+        .fetch_one(&mut *connection)
+        .await?;
+    let sealed = vault.seal(description_of(id), &entry.description)?;
+    let written = sqlx::query_scalar(
+        "INSERT INTO entry (id, request, on_date, description_sealed, amount) OVERRIDING SYSTEM VALUE \
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (request) DO NOTHING RETURNING id",
     )
+    .bind(id)
     .bind(request)
     .bind(entry.on)
-    .bind(&entry.description)
+    .bind(sealed)
     .bind(entry.amount.0)
     .fetch_optional(connection)
-    .await
+    .await?;
+    Ok(written)
 }
 
 /// The page that shows the entry, or the first when it is gone.
@@ -236,18 +328,15 @@ pub async fn page_of(pool: &PgPool, id: i64) -> Result<i64, sqlx::Error> {
 }
 
 /// Finds an entry.
-pub async fn find(pool: &PgPool, id: i64) -> Result<Option<Entry>, sqlx::Error> {
-    let row: Option<(i64, Date, String, i64)> =
-        sqlx::query_as("SELECT id, on_date, description, amount FROM entry WHERE id = $1")
-            .bind(id)
-            .fetch_optional(pool)
-            .await?;
-    Ok(row.map(|(id, on, description, amount)| Entry {
-        id,
-        on,
-        description,
-        amount: Amount(amount),
-    }))
+pub async fn find(pool: &PgPool, vault: &Vault, id: i64) -> Result<Option<Entry>, Error> {
+    vault.keys()?;
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT id, on_date, description, description_sealed, amount FROM entry WHERE id = $1",
+    )
+    .bind(id)
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(|row| row.open(vault)))
 }
 
 /// Deletes an entry; false when there was none.
@@ -269,7 +358,7 @@ mod tests {
         let entry = |id, on, amount| Entry {
             id,
             on,
-            description: "x".to_owned(),
+            description: Description::Text("x".to_owned()),
             amount: Amount(amount),
         };
         let entries = vec![

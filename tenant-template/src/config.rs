@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use axum::http::Uri;
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::filter::Targets;
+use uuid::Uuid;
 
 /// The tenant app.
 #[derive(Debug, Parser)]
@@ -28,8 +29,9 @@ pub struct Cli {
 pub enum Command {
     /// Serve the cash book over HTTPS (the default)
     ///
-    /// Listens at once; `/readyz` answers 200 when the database answers and its schema is the one this build
-    /// needs. Certificates are read again when their files change. SIGTERM ends it when running requests are done.
+    /// Listens at once; `/readyz` answers 200 when the database answers, its schema is the one this build needs and
+    /// the tenant's keys are there. Certificates and keys are read again when their files change. SIGTERM ends it when
+    /// running requests are done.
     Serve(ServeArgs),
     /// Bring the database schema up to date, then exit
     ///
@@ -58,6 +60,17 @@ pub struct ServeArgs {
         default_value = "/run/granary/tls"
     )]
     pub tls_dir: PathBuf,
+    /// Directory with the tenant's keys, one directory per purpose; the key of purpose `app` encrypts descriptions
+    #[arg(
+        long,
+        env = "GRANARY_KEYS_DIR",
+        value_name = "DIR",
+        default_value = "/run/granary/keys"
+    )]
+    pub keys_dir: PathBuf,
+    /// UID of the tenant; what is encrypted for another one cannot be read
+    #[arg(long, env = "GRANARY_TENANT_UID", value_name = "UUID")]
+    pub tenant_uid: Uuid,
     /// Name of the tenant as people read it
     #[arg(long, env = "GRANARY_DISPLAY_NAME", value_name = "NAME")]
     pub display_name: String,

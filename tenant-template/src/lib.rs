@@ -1,16 +1,18 @@
 //! The reference tenant app: a cash book in the tenant's own database.
 //!
 //! It keeps the contract that any tenant app keeps: HTTPS on 8443 with the mounted certificate, a
-//! database reached only with a client certificate, `/healthz`, `/readyz`, a `migrate` command and
-//! JSON logs on standard output.
+//! database reached only with a client certificate, a column encrypted with the tenant's own key, `/healthz`, `/readyz`,
+//! a `migrate` command and JSON logs on standard output.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`config`] | command line and environment, read once |
 //! | [`serve`], [`tls`] | connections: accept, TLS 1.3 with reloaded certificates, graceful stop |
 //! | [`web`] | routes, pages, request guards, health |
-//! | [`readiness`] | whether the database and its schema are what this build needs |
+//! | [`readiness`] | whether database, schema and keys are what this build needs |
 //! | [`book`] | the cash book's queries |
+//! | [`keys`], [`vault`] | the tenant's keys, read again when they change; texts sealed with them |
+//! | [`reseal`] | sealing anew what is not sealed with the active key |
 //! | [`entry`], [`money`] | what a valid entry is; exact amounts |
 //! | [`database`], `tunnel` | connecting to the database and waiting for it; TLS to it |
 //! | [`migrate`] | schema changes |
@@ -20,13 +22,16 @@ pub mod book;
 pub mod config;
 pub mod database;
 pub mod entry;
+pub mod keys;
 pub mod logging;
 pub mod migrate;
 pub mod money;
 pub mod readiness;
+pub mod reseal;
 pub mod serve;
 pub mod tls;
 mod tunnel;
+pub mod vault;
 pub mod web;
 
 use config::Command;

@@ -1,6 +1,6 @@
 //! JSON logs on standard output, one object a line.
 //!
-//! Never logged: amounts, descriptions, form bodies, cookies, tokens, query strings.
+//! Never logged: amounts, descriptions, form bodies, cookies, tokens, query strings, keys.
 
 use std::error::Error;
 
@@ -39,4 +39,19 @@ pub fn chain(error: &dyn Error) -> String {
         cause = next.source();
     }
     text
+}
+
+/// A failed query in one line. Messages of the database can quote values of the book, so only their code is kept.
+#[must_use]
+pub fn query_failure(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(database) => {
+            let code = database.code().unwrap_or_default();
+            match database.constraint() {
+                Some(constraint) => format!("the database answered {code} about {constraint}"),
+                None => format!("the database answered {code}"),
+            }
+        }
+        other => chain(other),
+    }
 }

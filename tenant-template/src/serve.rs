@@ -18,8 +18,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::ServeArgs;
 use crate::database::Database;
+use crate::keys::{self, Keyring};
 use crate::readiness::Readiness;
+use crate::reseal::Resealing;
 use crate::tls;
+use crate::vault::Vault;
 use crate::web::{self, App};
 
 /// Connections at once; more wait in the listener's queue.
@@ -33,6 +36,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(100);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after the system could not accept a connection (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The purpose of the keys that the app uses: their directory.
+const KEYS: &str = "app";
 /// The largest head of an HTTP/1 request, in bytes.
 const MAX_HEAD: usize = 32 * 1024;
 
@@ -63,18 +68,20 @@ pub struct Server {
     tls: TlsAcceptor,
     args: ServeArgs,
     database: Arc<Database>,
+    vault: Arc<Vault>,
 }
 
 impl Server {
-    /// Reads the certificate and listens. The database is not needed for it.
+    /// Reads the certificate and listens. Neither the database nor the keys are needed for it.
     pub async fn bind(args: &ServeArgs) -> Result<Self, Error> {
-        Self::bind_checking_certificates(args, tls::CHECK_INTERVAL).await
+        Self::bind_looking(args, tls::CHECK_INTERVAL, keys::CHECK_INTERVAL).await
     }
 
-    /// As [`Self::bind`], with another interval between looks at the certificate files.
-    pub async fn bind_checking_certificates(
+    /// As [`Self::bind`], with other intervals between looks at the files of certificates and keys.
+    pub async fn bind_looking(
         args: &ServeArgs,
-        interval: Duration,
+        certificates: Duration,
+        keys: Duration,
     ) -> Result<Self, Error> {
         let failed = |source| Error::Listen {
             address: args.listen,
@@ -83,7 +90,8 @@ impl Server {
         // First of all, so that a probe that comes at once waits in the queue: one that finds nobody listening comes
         // back only after its period.
         let listener = TcpListener::bind(args.listen).await.map_err(failed)?;
-        let tls = tls::server_config(&args.tls_dir, interval).map_err(Error::Tls)?;
+        let tls = tls::server_config(&args.tls_dir, certificates).map_err(Error::Tls)?;
+        let keyring = Keyring::new(args.keys_dir.join(KEYS), keys);
         let database = Database::new(&args.database).map_err(Error::Database)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self {
@@ -92,6 +100,7 @@ impl Server {
             tls: TlsAcceptor::from(Arc::new(tls)),
             args: args.clone(),
             database: Arc::new(database),
+            vault: Arc::new(Vault::new(args.tenant_uid, keyring)),
         })
     }
 
@@ -104,12 +113,28 @@ impl Server {
     /// Serves until `stop` is cancelled and the running requests are done.
     pub async fn run(self, stop: CancellationToken) {
         let pool = self.database.pool();
-        let readiness = Arc::new(Readiness::new(pool.clone(), stop.clone()));
+        let readiness = Arc::new(Readiness::new(
+            pool.clone(),
+            Arc::clone(&self.vault),
+            stop.clone(),
+        ));
         let prober = tokio::spawn({
             let (readiness, database) = (Arc::clone(&readiness), Arc::clone(&self.database));
             async move { readiness.probe(&database).await }
         });
-        let router = web::router(App::new(&self.args, pool.clone(), readiness));
+        let resealing = Arc::new(Resealing::new(Arc::clone(&self.vault), pool.clone()));
+        let resealer = tokio::spawn({
+            let (resealing, readiness) = (Arc::clone(&resealing), Arc::clone(&readiness));
+            let (database, stop) = (Arc::clone(&self.database), stop.clone());
+            async move { resealing.run(&database, &readiness, stop).await }
+        });
+        let router = web::router(App::new(
+            &self.args,
+            pool.clone(),
+            self.vault,
+            readiness,
+            resealing,
+        ));
         tracing::info!(address = %self.address, "listening");
 
         let connections = TaskTracker::new();
@@ -147,8 +172,8 @@ impl Server {
                 "some requests did not end in time and are cut off"
             );
         }
-        // It ends with `stop`; a panic in it was already reported.
-        let _ = prober.await;
+        // Both end with `stop`; a panic in one was already reported.
+        let _ = tokio::join!(prober, resealer);
         let _ = timeout(Duration::from_secs(1), pool.close()).await;
         tracing::info!("stopped");
     }

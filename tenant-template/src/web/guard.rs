@@ -77,7 +77,7 @@ pub(super) async fn answer(State(app): State<App>, request: Request, next: Next)
 
     let status = response.status().as_u16();
     let latency_ms = (start.elapsed().as_secs_f64() * 1e6).round() / 1e3;
-    if path == "/healthz" || path == "/readyz" {
+    if matches!(path.as_str(), "/healthz" | "/readyz" | "/keyz") {
         tracing::debug!(request_id = id, method, path, status, latency_ms, "request");
     } else {
         tracing::info!(request_id = id, method, path, status, latency_ms, "request");

@@ -1,13 +1,16 @@
-//! `/healthz` and `/readyz`, for the machines that look after the app.
+//! `/healthz`, `/readyz` and `/keyz`, for the machines that look after the app.
 
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::App;
+use super::problem::Problem;
+use crate::reseal::Progress;
 
 /// The longest time a probe is held open, in seconds.
 const MAX_WAIT: u64 = 25;
@@ -24,7 +27,7 @@ pub(super) async fn alive() -> &'static str {
     "alive\n"
 }
 
-/// 200 when the database answers and its schema is new enough, else 503 with the reason. With `?wait=SECONDS` the
+/// 200 when the database answers, its schema is new enough and the keys are there, else 503 with the reason. With `?wait=SECONDS` the
 /// answer is held back until it is 200 or the time is over.
 pub(super) async fn ready(State(app): State<App>, Query(patience): Query<Patience>) -> Response {
     let slot = app.held.try_acquire();
@@ -37,4 +40,10 @@ pub(super) async fn ready(State(app): State<App>, Query(patience): Query<Patienc
         Ok(()) => "ready\n".into_response(),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
+}
+
+/// Which versions of the tenant's key are in use: what is not sealed with the active one is counted. Tells nothing of the
+/// keys or of what they seal.
+pub(super) async fn keys(State(app): State<App>) -> Result<Json<Progress>, Problem> {
+    Ok(Json(app.resealing.progress().await?))
 }

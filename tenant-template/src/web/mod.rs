@@ -18,6 +18,8 @@ use tokio::sync::Semaphore;
 
 use crate::config::{PublicUrl, ServeArgs};
 use crate::readiness::Readiness;
+use crate::reseal::Resealing;
+use crate::vault::Vault;
 
 /// The largest request body, in bytes. The only form has five short fields.
 const MAX_BODY: usize = 16 * 1024;
@@ -32,20 +34,30 @@ pub struct App {
     environment: Arc<str>,
     url: Arc<PublicUrl>,
     pool: PgPool,
+    vault: Arc<Vault>,
     readiness: Arc<Readiness>,
+    resealing: Arc<Resealing>,
     held: Arc<Semaphore>,
 }
 
 impl App {
-    /// Binds the handlers to one tenant and its database.
+    /// Binds the handlers to one tenant, its database and its keys.
     #[must_use]
-    pub fn new(args: &ServeArgs, pool: PgPool, readiness: Arc<Readiness>) -> Self {
+    pub fn new(
+        args: &ServeArgs,
+        pool: PgPool,
+        vault: Arc<Vault>,
+        readiness: Arc<Readiness>,
+        resealing: Arc<Resealing>,
+    ) -> Self {
         Self {
             display_name: args.display_name.as_str().into(),
             environment: args.environment.as_str().into(),
             url: Arc::new(args.url.clone()),
             pool,
+            vault,
             readiness,
+            resealing,
             held: Arc::new(Semaphore::new(MAX_HELD)),
         }
     }
@@ -70,6 +82,7 @@ pub fn router(app: App) -> Router {
     Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .route("/keyz", get(health::keys))
         .merge(pages)
         .layer(from_fn(guard::time_limit))
         .layer(from_fn_with_state(app.clone(), guard::answer))

@@ -82,7 +82,7 @@ pub(super) async fn book(
 ) -> Result<Response, Problem> {
     let Query(view) = view.unwrap_or_default();
     let today = today();
-    let page = book::page(&app.pool, view.number(), today).await?;
+    let page = book::page(&app.pool, &app.vault, view.number(), today).await?;
     let token = Token::of(&headers);
     let shown = BookPage {
         app: &app,
@@ -110,7 +110,7 @@ pub(super) async fn add(
     }
     match form.validate(today) {
         Ok(entry) => {
-            let id = book::add(&app.pool, &entry).await?;
+            let id = book::add(&app.pool, &app.vault, &entry).await?;
             let page = book::page_of(&app.pool, id).await?;
             Ok(Redirect::to(&format!("/?page={page}&done=added#entry-{id}")).into_response())
         }
@@ -126,7 +126,7 @@ async fn shown_again(
     refused: &str,
 ) -> Result<Response, Problem> {
     let today = today();
-    let page = book::page(&app.pool, 1, today).await?;
+    let page = book::page(&app.pool, &app.vault, 1, today).await?;
     let token = Token::of(headers);
     let status = if refused.is_empty() {
         StatusCode::UNPROCESSABLE_ENTITY
@@ -183,7 +183,7 @@ async fn ask(
     page: i64,
     refused: &str,
 ) -> Result<Response, Problem> {
-    let entry = book::find(&app.pool, entry_id(id)?)
+    let entry = book::find(&app.pool, &app.vault, entry_id(id)?)
         .await?
         .ok_or(Problem::NotFound)?;
     let token = Token::of(headers);

@@ -5,7 +5,9 @@ use axum::extract::rejection::FormRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 
-use crate::logging::chain;
+use crate::book;
+use crate::logging::{chain, query_failure};
+use crate::vault::SealError;
 
 /// A problem to show as a page. [`super::guard::answer`] makes the page, because it knows the request id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +21,7 @@ pub(super) enum Problem {
     BadForm,
     TooSlow,
     DatabaseAway,
+    KeysMissing,
     Internal,
 }
 
@@ -31,7 +34,9 @@ impl Problem {
             Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BadForm => StatusCode::BAD_REQUEST,
-            Self::TooSlow | Self::DatabaseAway => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooSlow | Self::DatabaseAway | Self::KeysMissing => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -66,7 +71,7 @@ impl Problem {
                 "That took too long",
                 "Nothing is wrong with what you did. Please try again in a moment.",
             ),
-            Self::DatabaseAway => (
+            Self::DatabaseAway | Self::KeysMissing => (
                 "The book cannot be opened right now",
                 "Your entries are safe. Please try again in a moment.",
             ),
@@ -112,7 +117,7 @@ impl IntoResponse for Problem {
 impl From<sqlx::Error> for Problem {
     /// Logs the cause, which the page does not show.
     fn from(error: sqlx::Error) -> Self {
-        let reason = describe(&error);
+        let reason = query_failure(&error);
         if is_away(&error) {
             tracing::warn!(reason, "the database is away");
             Self::DatabaseAway
@@ -140,17 +145,29 @@ fn is_away(error: &sqlx::Error) -> bool {
     }
 }
 
-/// The error for the log. Messages of the database can quote values of the book, so only their code is kept.
-fn describe(error: &sqlx::Error) -> String {
-    match error {
-        sqlx::Error::Database(database) => {
-            let code = database.code().unwrap_or_default();
-            match database.constraint() {
-                Some(constraint) => format!("the database answered {code} about {constraint}"),
-                None => format!("the database answered {code}"),
+impl From<book::Error> for Problem {
+    /// Logs the cause, which the page does not show.
+    fn from(error: book::Error) -> Self {
+        match error {
+            book::Error::Database(error) => error.into(),
+            book::Error::Keys(error) => error.into(),
+        }
+    }
+}
+
+impl From<SealError> for Problem {
+    /// Logs the cause, which the page does not show.
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::NoKeys(_) => {
+                tracing::warn!(reason = %error, "the keys are missing");
+                Self::KeysMissing
+            }
+            SealError::Failed => {
+                tracing::error!(reason = %error, "a description could not be sealed");
+                Self::Internal
             }
         }
-        other => chain(other),
     }
 }
 

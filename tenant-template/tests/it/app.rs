@@ -1,6 +1,8 @@
 //! One tenant's app, in this process, with its own database.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use tenant_template::migrate;
 use tenant_template::serve::Server;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::certificates::{Authority, mount};
 use crate::client::Client;
@@ -18,10 +21,13 @@ use crate::cluster::Cluster;
 pub const URL: &str = "https://acme.granary.localhost:8443";
 pub const HOST: &str = "acme.granary.localhost:8443";
 
-/// A database and the certificates for it, mounted as in a pod.
+pub const TENANT: Uuid = Uuid::from_u128(0x4f1c_09ab_7d2e_4c3b_9a10_0123_4567_89ab);
+
+/// A database, the certificates for it and the tenant's keys, mounted as in a pod.
 pub struct Silo {
     pub database: String,
     pub mounted: TempDir,
+    pub keys: TempDir,
     pub authority: Authority,
 }
 
@@ -31,10 +37,66 @@ impl Silo {
         let silo = Self {
             database,
             mounted: tempfile::tempdir().unwrap(),
+            keys: tempfile::tempdir().unwrap(),
             authority: Authority::new(),
         };
         silo.mount_app("app", 1);
+        silo.put_key(1);
+        silo.activate(1);
         silo
+    }
+
+    /// A silo whose keys have not arrived.
+    pub async fn without_keys() -> Self {
+        let silo = Self::new().await;
+        fs::remove_dir_all(silo.keys.path().join("app")).unwrap();
+        silo
+    }
+
+    /// Another process' view of the same silo.
+    pub fn beside(&self) -> Self {
+        let other = Self {
+            database: self.database.clone(),
+            mounted: tempfile::tempdir().unwrap(),
+            keys: tempfile::tempdir().unwrap(),
+            authority: Authority::new(),
+        };
+        other.mount_app("app", 8);
+        for version in [1, 2] {
+            if self.keys.path().join(format!("app/{version}")).exists() {
+                other.put_key(version);
+            }
+        }
+        other.activate(1);
+        other
+    }
+
+    /// The key of a version, which is the same in every silo: what it seals differs by the tenant.
+    pub fn key(version: u8) -> [u8; 32] {
+        std::array::from_fn(|at| version.wrapping_mul(31) ^ u8::try_from(at * 7).unwrap())
+    }
+
+    /// Puts a key where the pod's sidecar puts it.
+    pub fn put_key(&self, version: u8) {
+        self.put_in_keys(&version.to_string(), &Self::key(version));
+    }
+
+    /// Makes a version the one that writes.
+    pub fn activate(&self, version: u8) {
+        self.put_in_keys("active", version.to_string().as_bytes());
+    }
+
+    pub fn remove_key(&self, version: u8) {
+        fs::remove_file(self.keys.path().join(format!("app/{version}"))).unwrap();
+    }
+
+    fn put_in_keys(&self, name: &str, content: &[u8]) {
+        let dir = self.keys.path().join("app");
+        fs::create_dir_all(&dir).unwrap();
+        let new = dir.join(format!(".{name}"));
+        fs::write(&new, content).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o400)).unwrap();
+        fs::rename(new, dir.join(name)).unwrap();
     }
 
     /// Certificates of the app: its server certificate, and a client certificate for `role`.
@@ -73,6 +135,8 @@ impl Silo {
         ServeArgs {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             tls_dir: self.mounted.path().to_owned(),
+            keys_dir: self.keys.path().to_owned(),
+            tenant_uid: TENANT,
             display_name: "Acme <Farms> & Söns".to_owned(),
             environment: "staging".to_owned(),
             url: URL.parse().unwrap(),
@@ -108,7 +172,13 @@ impl Silo {
     }
 
     pub async fn serve(self) -> App {
-        let server = Server::bind_checking_certificates(&self.serve_args(), Duration::ZERO)
+        let args = self.serve_args();
+        self.serve_as(&args).await
+    }
+
+    /// Serves with other settings.
+    pub async fn serve_as(self, args: &ServeArgs) -> App {
+        let server = Server::bind_looking(args, Duration::ZERO, Duration::ZERO)
             .await
             .unwrap();
         let address = server.local_addr();

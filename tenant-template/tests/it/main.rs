@@ -12,6 +12,7 @@ mod certificates;
 mod client;
 mod cluster;
 mod dialing;
+mod encryption;
 mod pages;
 mod process;
 mod readiness;

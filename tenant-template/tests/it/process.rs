@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::app::{Silo, URL};
+use crate::app::{Silo, TENANT, URL};
 use crate::client::Client;
 
 fn program(silo: &Silo, args: &[&str]) -> Command {
@@ -20,6 +20,8 @@ fn program(silo: &Silo, args: &[&str]) -> Command {
         .env_clear()
         .env("LISTEN", "127.0.0.1:0")
         .env("TLS_DIR", &settings.tls_dir)
+        .env("GRANARY_KEYS_DIR", &settings.keys_dir)
+        .env("GRANARY_TENANT_UID", TENANT.to_string())
         .env("GRANARY_DISPLAY_NAME", "Acme")
         .env("GRANARY_URL", URL)
         .env("PGHOST", &settings.database.host)
@@ -94,6 +96,15 @@ async fn it_serves_by_its_environment_alone_logs_no_contents_and_ends_on_sigterm
     output.read_to_string(&mut rest).unwrap();
     logs.push(rest);
     let logs = logs.concat();
+    assert!(logs.contains("read the keys"), "that keys came is said");
+    let key = Silo::key(1);
+    let (hex, list) = (
+        key.map(|byte| format!("{byte:02x}")).concat(),
+        key.map(|byte| byte.to_string()).join(", "),
+    );
+    for part in [&hex[..16], &list[..16]] {
+        assert!(!logs.contains(part), "a key was logged:\n{logs}");
+    }
     for line in logs.lines() {
         let log: Value =
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -238,6 +249,8 @@ async fn a_mistake_in_the_environment_is_named() {
     };
     assert!(fail(program(&silo, &[]).env_remove("GRANARY_URL")).contains("--url <URL>"));
     assert!(fail(program(&silo, &[]).env("GRANARY_URL", "http://x")).contains("https://HOST"));
+    assert!(fail(program(&silo, &[]).env_remove("GRANARY_TENANT_UID")).contains("--tenant-uid"));
+    assert!(fail(program(&silo, &[]).env("GRANARY_TENANT_UID", "acme")).contains("--tenant-uid"));
     assert!(fail(program(&silo, &[]).env("PGSSLMODE", "require")).contains("verify-full"));
     let no_certificate = fail(program(&silo, &[]).env("TLS_DIR", "/nowhere"));
     assert!(

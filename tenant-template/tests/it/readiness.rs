@@ -129,3 +129,32 @@ async fn the_app_changes_entries_but_never_the_schema() {
     assert!(!can("SELECT has_table_privilege('app', '_sqlx_migrations', 'DELETE')").await);
     assert!(!can("SELECT has_schema_privilege('app', 'public', 'CREATE')").await);
 }
+
+#[tokio::test]
+async fn the_first_page_after_ready_finds_a_connection_though_probes_have_theirs() {
+    let app = App::started().await;
+    let mut client = app.client();
+    assert_eq!(client.get("/readyz?wait=25").await.status, StatusCode::OK);
+    // No connection is made from here on, superusers excepted, and what a probe asks for has to be waited for.
+    let limit = format!("ALTER DATABASE {} CONNECTION LIMIT 0", app.silo.database);
+    let mut superuser = Cluster::shared().superuser(&app.silo.database).await;
+    let statements = format!("{limit}; BEGIN; LOCK TABLE _sqlx_migrations");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements))
+        .execute(&mut superuser)
+        .await
+        .unwrap();
+    let probes = [app.client(), app.client(), app.client()]
+        .map(|mut probe| tokio::spawn(async move { probe.get("/readyz").await.status }));
+    let waiting = "SELECT count(*) FROM pg_stat_activity \
+        WHERE datname = current_database() AND usename = 'app' AND wait_event_type = 'Lock'";
+    eventually("a probe waits for its answer", async || {
+        (app.query::<i64>(waiting).await == 1).then_some(())
+    })
+    .await;
+    assert_eq!(client.get("/").await.status, StatusCode::OK);
+    assert_eq!(app.query::<i64>(waiting).await, 1, "probes take turns");
+    superuser.close().await.unwrap();
+    for probe in probes {
+        assert_eq!(probe.await.unwrap(), StatusCode::OK);
+    }
+}
