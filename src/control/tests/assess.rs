@@ -8,9 +8,8 @@ use crate::{
         execute::{Executed, Failure},
         observations::ObjectKey,
         probe::AgentReport,
-        writer::WriteError,
-        probe::AgentReport,
         tenant_keys::KeysError,
+        writer::WriteError,
     },
 };
 
