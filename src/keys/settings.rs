@@ -17,7 +17,7 @@ pub struct KmsSettings {
     #[arg(
         long = "kms-root-key-file",
         env = "GRANARY_KMS_ROOT_KEY_FILE",
-        default_value = "/run/granary/root-key/key"
+        default_value = "/run/granary/root-key/root.key"
     )]
     pub root_key_file: PathBuf,
     /// `aws`: region of the keys; from AWS's own settings when left out.

@@ -259,14 +259,13 @@ impl Target {
                     .unwrap_or_default()
             };
             let pods = say(&["get", "pods", "-o", "wide"]);
-            let logs: String = [
+            let logs = [
                 "deployment/granary-operator",
                 "deployment/granary-keyserver",
                 "statefulset/granary-registry",
             ]
-            .iter()
-            .map(|part| format!("{part}:\n{}\n", say(&["logs", part, "--tail=15"])))
-            .collect();
+            .map(|part| format!("{part}:\n{}", say(&["logs", part, "--tail=15"])))
+            .join("\n");
             error.context(format!("the chart did not install:\n{pods}\n{logs}"))
         })
     }

@@ -244,6 +244,7 @@ fn a_silo_that_was_ready_and_is_not_is_degraded() {
 fn a_tenant_is_suspended_when_no_pod_is_left() {
     let suspended = tenant(json!({"plan": "small", "state": "Suspended"}));
     let mut scene = Scene::of(suspended).pod("database", false, json!({}));
+    scene.observed.key = Some(key());
     for pod in scene.observed.objects.values_mut() {
         pod.terminating = true;
     }
@@ -276,7 +277,8 @@ fn a_claim_that_somebody_deleted_is_no_secret() {
 
 #[test]
 fn a_suspended_tenant_names_the_way_back() {
-    let scene = Scene::of(tenant(json!({"plan": "small", "state": "Suspended"})));
+    let mut scene = Scene::of(tenant(json!({"plan": "small", "state": "Suspended"})));
+    scene.observed.key = Some(key());
     let status = status(&scene);
     assert_eq!(status.phase, Phase::Suspended);
     let (_, reason, message) = condition(&status, ConditionType::Ready);
