@@ -5,9 +5,8 @@
 //! ```
 
 use k8s_openapi::api::core::v1::{
-    ConfigMap, ConfigMapVolumeSource, Container, ExecAction, Lifecycle, LifecycleHandler,
-    ProjectedVolumeSource, ResourceRequirements, ServiceAccountTokenProjection, Volume,
-    VolumeMount, VolumeProjection,
+    ConfigMap, ConfigMapVolumeSource, Container, ExecAction, Probe, ProjectedVolumeSource,
+    ResourceRequirements, ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
 };
 use kube::api::ObjectMeta;
 
@@ -32,6 +31,9 @@ const CA_NAME: &str = "keyserver-ca";
 const TOKEN_SECONDS: i64 = 600;
 /// Room for a handful of keys of 32 bytes.
 const KEYS_SIZE: Bytes = Bytes(1 << 20);
+
+/// How long one look for the keys waits for them.
+const READY_SECONDS: i32 = 50;
 
 /// What the container that fetches keys may use at most. CPU is for its start, which the app's start waits for.
 pub const SIDECAR_CPU: Cpu = Cpu(200);
@@ -91,31 +93,38 @@ pub fn using() -> VolumeMount {
 }
 
 /// The container that fetches the keys of `purpose` and looks for new versions as long as the pod runs. It starts before
-/// the pod's other containers, which wait until its hook has seen the keys.
+/// the pod's other containers, which wait until its startup probe has seen the keys.
+///
+/// The probe itself waits, so that they start the moment the keys are there and not at the kubelet's next look. A hook
+/// after the start could do the same, but while one runs the kubelet does not end a pod that is deleted.
 #[must_use]
 pub fn sidecar(settings: &SiloSettings, purpose: &str, mounts: Vec<VolumeMount>) -> Container {
     let command = ["agent", "keys", "--purpose", purpose, "--server"];
     let server = server(settings);
-    let hook = [
+    let waits = READY_SECONDS.to_string();
+    let probe = [
         "/usr/bin/granary",
         "agent",
         "keys-ready",
         "--purpose",
         purpose,
+        "--timeout-seconds",
+        &waits,
     ];
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     Container {
         args: Some(words(&[&command[..], &[&server]].concat())),
         env: None,
         restart_policy: Some("Always".to_owned()),
-        lifecycle: Some(Lifecycle {
-            post_start: Some(LifecycleHandler {
-                exec: Some(ExecAction {
-                    command: Some(words(&hook)),
-                }),
-                ..LifecycleHandler::default()
+        startup_probe: Some(Probe {
+            exec: Some(ExecAction {
+                command: Some(words(&probe)),
             }),
-            ..Lifecycle::default()
+            period_seconds: Some(1),
+            timeout_seconds: Some(READY_SECONDS + 10),
+            // A container that is started anew would not get its keys any sooner.
+            failure_threshold: Some(i32::MAX),
+            ..Probe::default()
         }),
         resources: Some(ResourceRequirements {
             limits: Some(pod::quantities(SIDECAR_CPU, SIDECAR_MEMORY)),

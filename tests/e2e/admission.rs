@@ -298,7 +298,7 @@ async fn the_api_server_finds_nothing_wrong_with_the_policies() {
         .await
         .expect("policies")
         .items;
-    assert_eq!(ours.len(), 5);
+    assert_eq!(ours.len(), 6);
     for policy in ours {
         let name = policy.metadata.name.expect("a name");
         let checked = wait_for(

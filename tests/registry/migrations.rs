@@ -12,7 +12,10 @@ async fn migrating_twice_changes_nothing_the_second_time() {
     let settings = postgres.settings(&postgres.empty_database().await, Role::Owner);
     let first = Registry::migrate(&settings).await.unwrap();
     assert_eq!(first.version, schema_version());
-    assert_eq!(first.applied, ["V1__registry", "V2__audit", "V3__local_keys"]);
+    assert_eq!(
+        first.applied,
+        ["V1__registry", "V2__audit", "V3__local_keys"]
+    );
     let second = Registry::migrate(&settings).await.unwrap();
     assert_eq!((second.version, second.applied), (schema_version(), vec![]));
 }

@@ -48,7 +48,7 @@ pub struct KeysReadyArgs {
     #[arg(long, env = "GRANARY_KEYS_DIR", default_value = "/run/granary/keys")]
     pub dir: PathBuf,
 
-    /// Seconds after which it gives up, so that the container is started anew
-    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    /// Seconds after which it gives up
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout_seconds: u64,
 }

@@ -9,7 +9,7 @@ use super::super::failure::Failure;
 use super::report::Check;
 use crate::api::plane::KEYSERVER;
 
-const NAME: &str = "key server";
+const NAME: &str = "key-server";
 
 /// Reads the key server's Deployment.
 pub async fn check(cluster: &Cluster, namespace: &str) -> Check {
