@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
 use granary::audit::{self, Action, Entry};
+use granary::effects::{Commit, Effect};
 use granary::keys::TenantUid;
 use granary::registry::{Registry, RegistryError, Role};
 use serde_json::json;
@@ -137,7 +138,8 @@ async fn write(
             }
             rows += 1;
         }
-        transaction.commit().await?;
+        let effect = Effect::Operator(Commit::Noted("bench"));
+        transaction.commit(effect, None).await?;
     }
     Ok(rows)
 }

@@ -16,6 +16,7 @@ use std::{
 /// Each module and what it may use of the others. `src/lib.rs` says why.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("api", &[]),
+    ("effects", &["keys"]),
     ("config", &["keys", "telemetry"]),
     ("https", &[]),
     ("telemetry", &["https"]),
@@ -24,11 +25,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("resources", &["api", "pki"]),
     ("agent", &["api", "https", "keys", "keyserver", "telemetry"]),
     ("keys", &[]),
-    ("registry", &["https", "keys"]),
+    ("registry", &["effects", "https", "keys"]),
     ("audit", &["keys", "registry"]),
     (
         "keyserver",
-        &["api", "audit", "https", "keys", "registry", "telemetry"],
+        &[
+            "api",
+            "audit",
+            "effects",
+            "https",
+            "keys",
+            "registry",
+            "telemetry",
+        ],
     ),
     (
         "control",
@@ -36,6 +45,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "api",
             "audit",
             "config",
+            "effects",
             "https",
             "keys",
             "keyserver",

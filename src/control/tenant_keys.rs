@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::{
     api::tenant::KeyStatus,
     audit::{self, Action, Entry},
+    effects::{Commit, Effect},
     keys::{KeyState, TenantUid},
     keyserver::{
         client::{Client, ClientError},
@@ -257,7 +258,8 @@ impl Act {
         if is_new {
             audit::append(&mut transaction, &entry).await?;
         }
-        transaction.commit().await?;
+        let effect = Effect::Operator(Commit::Started(action.as_str()));
+        transaction.commit(effect, uid).await?;
         Ok(Self { operation, entry })
     }
 
@@ -272,7 +274,8 @@ impl Act {
         )
         .await?;
         audit::append(&mut transaction, &entry.finished("done")).await?;
-        Ok(transaction.commit().await?)
+        let effect = Effect::Operator(Commit::Finished(entry.action.as_str()));
+        transaction.commit(effect, operation.tenant).await
     }
 }
 

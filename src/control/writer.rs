@@ -23,6 +23,8 @@ use crate::{
         FIELD_MANAGER, FINALIZER, LABEL_TENANT_UID, PLAN_CATALOG, PlanCatalog, PlanCatalogSpec,
         Tenant, TenantStatus,
     },
+    effects::{self, Effect},
+    keys::TenantUid,
     resources::Manifest,
     telemetry::Metrics,
 };
@@ -71,6 +73,20 @@ impl From<kube::Error> for WriteError {
     }
 }
 
+#[cfg(feature = "faults")]
+impl effects::Failing for WriteError {
+    fn lost(_: Effect) -> Self {
+        Self::TimedOut
+    }
+
+    fn refused(effect: Effect) -> Self {
+        let status =
+            kube::core::Status::failure(&format!("a test is in the way of {effect}"), "Forbidden")
+                .with_code(403);
+        Self::from(kube::Error::Api(Box::new(status)))
+    }
+}
+
 /// The API server's own words where it answered.
 fn describe(error: &kube::Error) -> String {
     match error {
@@ -114,7 +130,11 @@ impl Writer {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(&manifest.body);
         let object = self
-            .write("apply", kind, api.patch(&manifest.name, &params, &patch))
+            .write(
+                ("apply", kind),
+                owner(manifest),
+                api.patch(&manifest.name, &params, &patch),
+            )
             .await?;
         self.observations.apply(kind, &object);
         Ok(())
@@ -137,7 +157,14 @@ impl Writer {
         };
         let body: DynamicObject = serde_json::from_value(manifest.body.clone())
             .map_err(|error| WriteError::from(kube::Error::SerdeError(error)))?;
-        let object = match self.write("create", kind, api.create(&params, &body)).await {
+        let created = self
+            .write(
+                ("create", kind),
+                owner(manifest),
+                api.create(&params, &body),
+            )
+            .await;
+        let object = match created {
             Err(error) if error.code() == Some(409) => {
                 let object = api.get(&manifest.name).await?;
                 if !ownership::belongs_to(&object, tenant_uid) {
@@ -168,7 +195,14 @@ impl Writer {
         };
         let body: DynamicObject = serde_json::from_value(manifest.body.clone())
             .map_err(|error| WriteError::from(kube::Error::SerdeError(error)))?;
-        match self.write("create", kind, api.create(&params, &body)).await {
+        let created = self
+            .write(
+                ("create", kind),
+                owner(manifest),
+                api.create(&params, &body),
+            )
+            .await;
+        match created {
             Ok(_) => Ok(true),
             Err(error) if error.code() == Some(409) => Ok(false),
             Err(error) => Err(error),
@@ -194,7 +228,11 @@ impl Writer {
             ..PostParams::default()
         };
         let object = self
-            .write("replace", kind, api.replace(&manifest.name, &params, &body))
+            .write(
+                ("replace", kind),
+                owner(manifest),
+                api.replace(&manifest.name, &params, &body),
+            )
             .await?;
         self.observations.apply(kind, &object);
         Ok(())
@@ -221,7 +259,11 @@ impl Writer {
             ..DeleteParams::default()
         };
         match self
-            .write("delete", key.kind, api.delete(&key.name, &params))
+            .write(
+                ("delete", key.kind),
+                tenant_uid.parse().ok(),
+                api.delete(&key.name, &params),
+            )
             .await
         {
             // An object that goes slowly is answered with itself, one that is gone with a status.
@@ -260,7 +302,11 @@ impl Writer {
         };
         let name = tenant.name_any();
         match self
-            .write("patch", "Tenant", api.patch(&name, &params, &patch))
+            .write(
+                ("patch", "Tenant"),
+                uid_of(tenant),
+                api.patch(&name, &params, &patch),
+            )
             .await
         {
             Err(error) if !present && error.code() == Some(404) => Ok(()),
@@ -288,8 +334,8 @@ impl Writer {
             ..PatchParams::default()
         };
         self.write(
-            "status",
-            "Tenant",
+            ("status", "Tenant"),
+            uid_of(tenant),
             api.patch_status(&tenant.name_any(), &params, &patch),
         )
         .await
@@ -310,8 +356,8 @@ impl Writer {
         let patch = Patch::Apply(&catalog);
         let written = self
             .write(
-                "apply",
-                "PlanCatalog",
+                ("apply", "PlanCatalog"),
+                None,
                 api.patch(PLAN_CATALOG, &params, &patch),
             )
             .await?;
@@ -325,8 +371,8 @@ impl Writer {
             ..PatchParams::default()
         };
         self.write(
-            "patch",
-            "PlanCatalog",
+            ("patch", "PlanCatalog"),
+            None,
             api.patch(PLAN_CATALOG, &params, &patch),
         )
         .await
@@ -343,17 +389,31 @@ impl Writer {
 
     async fn write<T>(
         &self,
-        verb: &'static str,
-        kind: impl Into<&'static str>,
+        (verb, kind): (&'static str, impl Into<&'static str>),
+        tenant: Option<TenantUid>,
         call: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, WriteError> {
         let limit = self.leadership.remaining()?.min(WRITE_TIMEOUT);
-        self.metrics.api_write(verb, kind.into());
-        match tokio::time::timeout(limit, call).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(WriteError::TimedOut),
-        }
+        let kind = kind.into();
+        self.metrics.api_write(verb, kind);
+        let writing = Box::pin(async {
+            match tokio::time::timeout(limit, call).await {
+                Ok(answer) => answer.map_err(WriteError::from),
+                Err(_) => Err(WriteError::TimedOut),
+            }
+        });
+        effects::perform(Effect::Kubernetes { verb, kind }, tenant, writing).await
     }
+}
+
+/// Whose silo an object is part of, by its label.
+fn owner(manifest: &Manifest) -> Option<TenantUid> {
+    let labels = &manifest.body["metadata"]["labels"];
+    labels[LABEL_TENANT_UID].as_str()?.parse().ok()
+}
+
+fn uid_of(tenant: &Tenant) -> Option<TenantUid> {
+    tenant.metadata.uid.as_deref()?.parse().ok()
 }
 
 /// A merge patch leaves out what it does not name, so fields that may become unset are named with null.

@@ -9,6 +9,7 @@ use super::cooldown::Cooldowns;
 use super::metrics::Metrics;
 use super::opening::{Opening, not_open};
 use super::problem::{Code, Refusal};
+use crate::effects::{self, Effect};
 use crate::keys::{KmsError, Provider, ProviderName, StartError, TenantUid};
 
 /// Longest wait for one operation, the provider's own repetitions included.
@@ -113,6 +114,21 @@ impl KmsFailure {
     }
 }
 
+#[cfg(feature = "faults")]
+impl effects::Failing for KmsFailure {
+    fn lost(_: Effect) -> Self {
+        Self::TimedOut(TIMEOUT)
+    }
+
+    fn refused(_: Effect) -> Self {
+        Self::Kms(KmsError::Denied {
+            action: "any",
+            object: "a key".to_owned(),
+            detail: "a test is in the way".to_owned(),
+        })
+    }
+}
+
 impl From<KmsFailure> for Refusal {
     fn from(failure: KmsFailure) -> Self {
         let wait = match &failure {
@@ -210,15 +226,18 @@ impl Kms {
         if !wait.is_zero() {
             return Err(KmsFailure::Cooling(wait));
         }
-        let asking = async {
+        // In a box: a provider's futures are large, and every caller's would be as large.
+        let asking = Box::pin(async {
             let provider = self.open().await.map_err(not_open)?;
             call(provider).await
+        });
+        let asking = async {
+            match tokio::time::timeout(TIMEOUT, asking).await {
+                Ok(answer) => answer.map_err(KmsFailure::Kms),
+                Err(_) => Err(KmsFailure::TimedOut(TIMEOUT)),
+            }
         };
-        let answer = match tokio::time::timeout(TIMEOUT, asking).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(KmsFailure::Kms(error)),
-            Err(_) => Err(KmsFailure::TimedOut(TIMEOUT)),
-        };
+        let answer = effects::perform(Effect::Kms(operation.as_str()), Some(tenant), asking).await;
         let outcome = answer.as_ref().map_or_else(KmsFailure::reason, |_| "done");
         self.metrics
             .kms(operation.as_str(), outcome, began.elapsed());

@@ -9,6 +9,7 @@ use super::authenticate::Caller;
 use super::problem::Refusal;
 use super::shared::Shared;
 use crate::audit::{self, Action, Entry, Phase};
+use crate::effects::{Commit, Effect};
 use crate::keys::TenantUid;
 use crate::registry::{RegistryError, Transaction};
 
@@ -44,13 +45,13 @@ impl Trail {
     /// Announces it and commits, together with the change that it announces.
     pub async fn start(&self, mut transaction: Transaction) -> Result<(), RegistryError> {
         audit::append(&mut transaction, &self.started).await?;
-        Ok(transaction.commit().await?)
+        commit(transaction, &self.started, Commit::Started).await
     }
 
     /// Says that it is done and commits, together with what records the result.
     pub async fn finish(&self, mut transaction: Transaction) -> Result<(), RegistryError> {
         audit::append(&mut transaction, &self.started.finished(DONE)).await?;
-        Ok(transaction.commit().await?)
+        commit(transaction, &self.started, Commit::Finished).await
     }
 
     /// Both at once, for a change of the registry alone.
@@ -66,7 +67,7 @@ impl Trail {
     /// one that was started and never finished.
     pub async fn failed(&self, shared: &Shared, reason: &str) {
         let entry = self.started.finished(format!("failed: {reason}"));
-        append(shared, &entry).await;
+        append(shared, &entry, Commit::Failed).await;
     }
 }
 
@@ -87,14 +88,14 @@ pub async fn refused<'a>(
         outcome: Some(refusal.detail.clone()),
         ..Trail::new(caller, action, tenant, detail).started
     };
-    append(shared, &entry).await;
+    append(shared, &entry, Commit::Refused).await;
 }
 
-async fn append(shared: &Shared, entry: &Entry) {
+async fn append(shared: &Shared, entry: &Entry, what: fn(&'static str) -> Commit) {
     let writing = async {
         let mut transaction = shared.registry.begin().await?;
         audit::append(&mut transaction, entry).await?;
-        Ok::<_, RegistryError>(transaction.commit().await?)
+        commit(transaction, entry, what).await
     };
     if let Err(error) = writing.await {
         tracing::error!(
@@ -105,4 +106,15 @@ async fn append(shared: &Shared, entry: &Entry) {
             "an outcome could not be written into the audit"
         );
     }
+}
+
+/// Commits what ends with this row of the audit.
+async fn commit(
+    transaction: Transaction,
+    entry: &Entry,
+    what: fn(&'static str) -> Commit,
+) -> Result<(), RegistryError> {
+    let tenant = entry.tenant.as_ref().map(|(uid, _)| *uid);
+    let effect = Effect::KeyServer(what(entry.action.as_str()));
+    transaction.commit(effect, tenant).await
 }

@@ -156,3 +156,18 @@ impl From<sqlx::Error> for RegistryError {
         }
     }
 }
+
+#[cfg(feature = "faults")]
+impl crate::effects::Failing for RegistryError {
+    fn lost(effect: crate::effects::Effect) -> Self {
+        Self::Unavailable {
+            reason: format!("the connection broke during {effect}"),
+        }
+    }
+
+    fn refused(effect: crate::effects::Effect) -> Self {
+        Self::Busy {
+            reason: format!("a test is in the way of {effect}"),
+        }
+    }
+}

@@ -23,6 +23,7 @@ mod settings;
 pub mod tenants;
 mod time;
 mod tls;
+mod transaction;
 mod tunnel;
 mod words;
 
@@ -36,6 +37,7 @@ use sqlx::{ConnectOptions as _, Postgres};
 pub use error::RegistryError;
 pub use migrate::{Migrated, schema_version};
 pub use settings::{Dial, Duplex, Endpoint, Identity, RegistrySettings, Role, Stream};
+pub use transaction::Transaction;
 pub(crate) use words::words;
 
 use tunnel::Tunnel;
@@ -53,9 +55,6 @@ const SESSION_LIMITS: [(&str, &str); 3] = [
     ("lock_timeout", "5s"),
     ("idle_in_transaction_session_timeout", "10s"),
 ];
-
-/// A transaction; dropped without `commit`, it is rolled back.
-pub type Transaction = sqlx::Transaction<'static, Postgres>;
 
 /// A connection out of the pool, for reading.
 pub type Connection = PoolConnection<Postgres>;
@@ -99,7 +98,7 @@ impl Registry {
 
     /// A transaction. Keep it short, and append to the audit last: see `audit::append`.
     pub async fn begin(&self) -> Result<Transaction, RegistryError> {
-        Ok(self.pool.begin().await?)
+        Ok(Transaction::new(self.pool.begin().await?))
     }
 
     /// Whether the registry answers and has the schema that this build needs.

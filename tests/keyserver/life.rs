@@ -1,5 +1,6 @@
 //! Keys from the first to the last version.
 
+use granary::effects::{Commit, Effect};
 use granary::keys::{KeyState, Purpose};
 use granary::keyserver::wire::{RetireRequest, RewrapRequest, RotateRequest};
 use granary::registry::{data_keys, keys, tenants};
@@ -99,7 +100,8 @@ async fn an_intent_that_a_crash_left_is_carried_out() {
     keys::intend(&mut transaction, acme.uid, "local")
         .await
         .unwrap();
-    transaction.commit().await.unwrap();
+    let effect = Effect::Operator(Commit::Noted("test"));
+    transaction.commit(effect, None).await.unwrap();
     let listed = plane.operate().keys(acme.uid, true).await.unwrap();
     assert_eq!(
         (listed.key.state, listed.key.id),

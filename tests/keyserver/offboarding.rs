@@ -1,5 +1,6 @@
 //! The end of a tenant's key, step by step, each refused before its time.
 
+use granary::effects::{Commit, Effect};
 use granary::keys::{KeyState, Purpose};
 use granary::keyserver::wire::DestroyRequest;
 use granary::registry::{keys, tenants};
@@ -224,7 +225,8 @@ async fn a_key_that_was_only_intended_is_ended_too() {
     keys::intend(&mut transaction, acme.uid, "local")
         .await
         .unwrap();
-    transaction.commit().await.unwrap();
+    let effect = Effect::Operator(Commit::Noted("test"));
+    transaction.commit(effect, None).await.unwrap();
     offboard(&plane, &acme).await;
     let operator = plane.operate();
     assert_eq!(code(operator.destroy(acme.uid, WEEK).await), "conflict");

@@ -9,6 +9,7 @@ use aws_sdk_kms::config::{Credentials, SharedCredentialsProvider};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Json, Router};
+use granary::effects::{Commit, Effect};
 use granary::keys::{Aws, AwsSettings, KeyId, KeyState, Provider, ProviderName};
 use granary::keyserver::Opening;
 use granary::keyserver::client::ClientError;
@@ -92,7 +93,8 @@ async fn tenant(plane: &Plane, name: &str) -> (Tenant, KeyId) {
     keys::created(&mut transaction, tenant.uid, &id, 1)
         .await
         .unwrap();
-    transaction.commit().await.unwrap();
+    let effect = Effect::Operator(Commit::Noted("test"));
+    transaction.commit(effect, None).await.unwrap();
     (tenant, id)
 }
 

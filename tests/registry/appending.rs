@@ -2,6 +2,7 @@
 
 use futures::future::try_join_all;
 use granary::audit::{self, Action, Entry, Filter, Hash, Phase};
+use granary::effects::{Commit, Effect};
 use granary::registry::{RegistryError, Role, tenants};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -9,6 +10,9 @@ use sqlx::{PgConnection, Row};
 
 use crate::postgres::{Postgres, run};
 use crate::uid;
+
+/// Under which name these tests commit.
+const EFFECT: Effect = Effect::Operator(Commit::Noted("test"));
 
 /// What stands in the way of a statement.
 async fn refusal(connection: &mut PgConnection, statement: &str) -> String {
@@ -33,7 +37,7 @@ async fn rows_are_chained_and_verify() {
         .of(tenant, "acme")
         .with(json!({"plan": "kleine Größe", "b": 1.50, "a": [null, {"z": 1, "y": "\u{1}"}]}));
     let first = audit::append(&mut transaction, &started).await.unwrap();
-    transaction.commit().await.unwrap();
+    transaction.commit(EFFECT, None).await.unwrap();
 
     let mut connection = registry.acquire().await.unwrap();
     let second = audit::append(&mut connection, &started.finished("ready"))
@@ -106,9 +110,9 @@ async fn many_writers_make_one_chain() {
                 audit::append(&mut transaction, &entry).await?;
                 // One in five does not come to its end.
                 if number % 5 == 0 {
-                    transaction.rollback().await?;
+                    drop(transaction);
                 } else {
-                    transaction.commit().await?;
+                    transaction.commit(EFFECT, None).await?;
                 }
             }
             Ok::<_, RegistryError>(())

@@ -7,6 +7,7 @@ use axum::extract::{Path, Request, State};
 use futures::future::try_join_all;
 
 use crate::audit::Action;
+use crate::effects::{Commit, Effect};
 use crate::keys::{Context, Purpose, TenantUid};
 use crate::keyserver::admission::admit_operator;
 use crate::keyserver::authenticate::Caller;
@@ -15,7 +16,7 @@ use crate::keyserver::problem::{Code, Refusal};
 use crate::keyserver::record::Record;
 use crate::keyserver::shared::Shared;
 use crate::keyserver::wire::{EnsureRequest, TenantKeys};
-use crate::registry::{RegistryError, keys, tenants};
+use crate::registry::{keys, tenants};
 
 /// Answers the request. Where everything is there it writes nothing and asks the KMS nothing.
 pub async fn ensure(
@@ -101,7 +102,8 @@ async fn intend(shared: &Shared, uid: TenantUid, input: &EnsureRequest) -> Resul
     let mut transaction = shared.registry.begin().await?;
     tenants::register(&mut transaction, uid, &input.name, &input.namespace).await?;
     keys::intend(&mut transaction, uid, shared.kms.name().as_str()).await?;
-    transaction.commit().await.map_err(RegistryError::from)?;
+    let effect = Effect::KeyServer(Commit::Noted("key-intended"));
+    transaction.commit(effect, uid).await?;
     known(shared, uid, input).await?.ok_or_else(|| {
         Refusal::new(
             Code::Internal,
