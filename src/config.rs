@@ -66,6 +66,9 @@ pub struct OperatorSettings {
     /// Certificates (PEM) that the registry's certificate is checked against, if the plane's own authority did not sign it.
     #[arg(long, env = "GRANARY_REGISTRY_CA_FILE")]
     pub registry_ca_file: Option<PathBuf>,
+    /// Whether the API server writes down, by the chart's admission policy, who changes a tenant.
+    #[arg(long, env = "GRANARY_REQUESTERS_KNOWN", action = clap::ArgAction::Set, default_value_t = false)]
+    pub requesters_known: bool,
     /// Namespace of the cluster's DNS.
     #[arg(long, env = "GRANARY_DNS_NAMESPACE", default_value = "kube-system")]
     pub dns_namespace: String,

@@ -40,5 +40,8 @@ pub const LABEL_TENANT: &str = "granary.dev/tenant";
 /// Finalizer on a `Tenant`: its silo is removed before the resource goes.
 pub const FINALIZER: &str = "granary.dev/silo";
 
+/// Annotation of a Tenant with who last changed its spec. The API server writes it, by the chart's admission policy.
+pub const ANNOTATION_REQUESTED_BY: &str = "granary.dev/requested-by";
+
 /// Field manager of every server-side apply.
 pub const FIELD_MANAGER: &str = "granary";

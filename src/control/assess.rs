@@ -93,14 +93,21 @@ pub fn assess(valid: &ValidTenant, observed: &Observed, executed: &Executed) -> 
             verdicts.push((condition, Verdict::fails(reason, message.clone())));
         }
     }
-    apply_failures(&mut verdicts, observed, executed);
-    let ready = overall(&verdicts);
+    if !executed.unannounced {
+        apply_failures(&mut verdicts, observed, executed);
+    }
+    let ready = waiting(executed).unwrap_or_else(|| overall(&verdicts));
     let phase = phase(valid.state, &ready, observed);
     verdicts.push((ConditionType::Ready, ready));
     let previous = observed.tenant.status.as_ref();
     TenantStatus {
         phase,
-        observed_generation: Some(valid.generation),
+        // A generation that could not be announced has not been looked at.
+        observed_generation: if executed.unannounced {
+            previous.and_then(|status| status.observed_generation)
+        } else {
+            Some(valid.generation)
+        },
         namespace: Some(valid.namespace.to_string()),
         url: Some(valid.url.clone()),
         release: serving_release(observed),
@@ -489,6 +496,15 @@ fn apply_failures(
             }
         }
     }
+}
+
+/// A change that waits to be audited: whatever the parts are, they are not what the spec asks for.
+fn waiting(executed: &Executed) -> Option<Verdict> {
+    let failure = executed.failures.iter().find(|_| executed.unannounced)?;
+    Some(Verdict::fails(
+        &failure.error.reason(),
+        format!("{failure}; the silo stays as it is"),
+    ))
 }
 
 /// `Ready` is all the others; its reason is that of the first that does not hold.

@@ -12,7 +12,7 @@ use super::{
     probe::Probes, tenant_keys::TenantKeys, writer::Writer,
 };
 use crate::{
-    api::{Plan, SiloName, SiloSettings, Tenant},
+    api::{ANNOTATION_REQUESTED_BY, Plan, SiloName, SiloSettings, Tenant},
     pki::{Authority, Lifetimes, rollover},
     resources::{certificates, labels::CA},
     telemetry::Metrics,
@@ -34,6 +34,8 @@ pub struct Context {
     pub observations: Arc<Observations>,
     /// Plans as the watch has them.
     pub plans: Store<Plan>,
+    /// Whether the API server writes down who changes a tenant.
+    pub requesters_known: bool,
     /// Looks at pages and databases.
     pub probes: Probes,
     /// Events of this operator.
@@ -53,6 +55,14 @@ impl Context {
     #[must_use]
     pub fn gateway(&self) -> Gateway {
         *self.gateway.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who asked for the tenant's spec to be as it is, where the API server writes that down.
+    #[must_use]
+    pub fn requester<'a>(&self, tenant: &'a Tenant) -> Option<&'a str> {
+        let annotations = tenant.metadata.annotations.as_ref()?;
+        let requester = annotations.get(ANNOTATION_REQUESTED_BY)?;
+        (self.requesters_known && !requester.is_empty()).then_some(requester)
     }
 
     /// The authorities of a silo, from its Secret `ca`.

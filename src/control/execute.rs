@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
 use super::{
+    changes::{self, Change},
     context::Context,
     kind::Kind,
     observations::ObjectKey,
@@ -33,6 +34,8 @@ pub struct Executed {
     pub renew_at: Option<Timestamp>,
     /// The tenant's key, if it was asked for.
     pub key: Option<KeyStatus>,
+    /// A change of the spec could not be announced, so nothing was done about it.
+    pub unannounced: bool,
     /// The finalizer is off: there is nothing left to publish to.
     pub gone: bool,
 }
@@ -145,6 +148,7 @@ struct Run<'a> {
 impl Run<'_> {
     async fn build(&mut self, valid: &ValidTenant, build: Build) {
         let Build {
+            announce,
             add_finalizer,
             namespace,
             ensure_keys,
@@ -152,6 +156,11 @@ impl Run<'_> {
             mut writes,
             prune,
         } = build;
+        if let Some(change) = announce
+            && !self.announce(valid, &change).await
+        {
+            return;
+        }
         if add_finalizer {
             let answer = self.context.writer.set_finalizer(self.tenant, true).await;
             self.note(
@@ -168,7 +177,12 @@ impl Run<'_> {
         let (keys, prepared) = futures::join!(
             async {
                 if ensure_keys {
-                    Some(context.keys.ensure(subject(valid)).await)
+                    Some(
+                        context
+                            .keys
+                            .ensure(subject(valid, self.tenant, context))
+                            .await,
+                    )
                 } else {
                     None
                 }
@@ -177,6 +191,7 @@ impl Run<'_> {
         );
         match keys {
             Some(Ok(key)) => {
+                context.memory.announce(&self.uid, valid.generation);
                 context.memory.has_key(&self.uid, key.clone());
                 self.done.key = Some(key);
             }
@@ -193,6 +208,28 @@ impl Run<'_> {
         }
         // Also where something could not be written: what a tenant does not want any more must not outlive that.
         self.delete(prune).await;
+    }
+
+    /// Has the audit know of a change. False if it cannot: then nothing follows from the change yet.
+    async fn announce(&mut self, valid: &ValidTenant, change: &Change) -> bool {
+        let subject = subject(valid, self.tenant, self.context);
+        match changes::announce(&self.context.keys, subject, change).await {
+            Ok(act) => {
+                let memory = &self.context.memory;
+                memory.announce(&self.uid, change.generation);
+                memory.change(&self.uid, Some(act));
+                true
+            }
+            Err(error) => {
+                self.done.unannounced = true;
+                self.fail(
+                    ConditionType::Ready,
+                    "the change of the spec waits to be audited".to_owned(),
+                    error.into(),
+                );
+                false
+            }
+        }
     }
 
     /// Writes everything that pods find when they start, and says whether they may: each group needs the one before.
@@ -309,6 +346,7 @@ impl Run<'_> {
             uid: &self.uid,
             name: &name,
             namespace: namespace.as_str(),
+            requester: self.context.requester(self.tenant),
         };
         self.context.keys.bury(subject).await
     }
@@ -419,11 +457,12 @@ fn taken(stages: &[Stage], writes: &mut BTreeMap<Stage, Vec<Write>>) -> Vec<Writ
     wanted.flatten().collect()
 }
 
-fn subject(valid: &ValidTenant) -> Subject<'_> {
+fn subject<'a>(valid: &'a ValidTenant, tenant: &'a Tenant, context: &Context) -> Subject<'a> {
     Subject {
         uid: &valid.uid,
         name: &valid.name,
         namespace: valid.namespace.as_str(),
+        requester: context.requester(tenant),
     }
 }
 

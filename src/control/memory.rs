@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::act::Act;
 use crate::api::{SiloSettings, TenantStatus, tenant::KeyStatus};
 
 /// First wait after a failed pass; doubled each time.
@@ -32,6 +33,8 @@ struct Remembered {
     built_from: Option<Arc<SiloSettings>>,
     key: Option<KeyStatus>,
     key_trouble: Option<(Option<KeyTrouble>, Instant)>,
+    announced: Option<i64>,
+    changing: Option<Act>,
 }
 
 /// What keeps pods from their keys, as reason and message.
@@ -86,6 +89,28 @@ impl Memory {
     /// The tenant has this key.
     pub fn has_key(&self, uid: &str, key: KeyStatus) {
         self.lock().entry(uid.to_owned()).or_default().key = Some(key);
+    }
+
+    /// The newest generation of the spec that the audit knows of, as far as this process has seen.
+    #[must_use]
+    pub fn announced(&self, uid: &str) -> Option<i64> {
+        self.lock().get(uid)?.announced
+    }
+
+    /// The audit knows of this generation.
+    pub fn announce(&self, uid: &str, generation: i64) {
+        self.lock().entry(uid.to_owned()).or_default().announced = Some(generation);
+    }
+
+    /// The change that is being carried out.
+    #[must_use]
+    pub fn changing(&self, uid: &str) -> Option<Act> {
+        self.lock().get(uid)?.changing.clone()
+    }
+
+    /// This change is being carried out, or none any more.
+    pub fn change(&self, uid: &str, act: Option<Act>) {
+        self.lock().entry(uid.to_owned()).or_default().changing = act;
     }
 
     /// The silo is what these settings make of it.

@@ -15,7 +15,9 @@
 //! [`plane`] keeps the plane's own certificates and [`registry`] the way to the registry; [`tenant_keys`] has keys made and
 //! destroyed; [`parts`] puts all together and [`run`] runs it.
 
+pub mod act;
 pub mod assess;
+pub mod changes;
 pub mod context;
 pub mod execute;
 pub mod kind;

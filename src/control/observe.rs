@@ -19,7 +19,7 @@ use super::{
     seen::{Facts, PodFacts, Seen},
     storage_classes::{self, Binding, Storage},
 };
-use crate::api::{Plan, SiloName, Tenant, TenantState, tenant::KeyStatus};
+use crate::api::{Phase, Plan, SiloName, Tenant, TenantState, TenantStatus, tenant::KeyStatus};
 
 /// How long a pod may take to get its keys before somebody asks why.
 const KEYS_WITHIN: SignedDuration = SignedDuration::from_secs(10);
@@ -45,6 +45,8 @@ pub struct Observed {
     pub storage: Storage,
     /// The tenant's key, if it is known to have one: then nobody is asked about it any more.
     pub key: Option<KeyStatus>,
+    /// The newest generation of the spec that the audit knows of.
+    pub announced: Option<i64>,
     /// What keeps pods from their keys, as reason and message; looked for only where one waits for them.
     pub key_trouble: Option<(String, String)>,
     /// Volumes of the silo; looked for only while it is being removed.
@@ -154,6 +156,10 @@ pub async fn observe(context: &Context, tenant: Arc<Tenant>) -> Result<Observed,
         page: Page::NotTried,
         database: None,
         key_trouble: None,
+        announced: context
+            .memory
+            .announced(&uid)
+            .or_else(|| announced_in_status(&tenant)),
         key: context.memory.key(&uid).or_else(|| key_in_status(&tenant)),
         volumes: Volumes::Unknown,
         now: Timestamp::now(),
@@ -220,10 +226,20 @@ async fn recognise_namespace(
 /// The key that the tenant's status tells of. A status that came with a resource of another UID, out of a backup, names
 /// another namespace, and its key is not this tenant's.
 pub(super) fn key_in_status(tenant: &Tenant) -> Option<KeyStatus> {
+    own_status(tenant)?.key.clone()
+}
+
+/// The generation that the status speaks of: what came of it was announced before. Nothing came of one that was rejected.
+fn announced_in_status(tenant: &Tenant) -> Option<i64> {
+    own_status(tenant)
+        .filter(|status| status.phase != Phase::Rejected)?
+        .observed_generation
+}
+
+fn own_status(tenant: &Tenant) -> Option<&TenantStatus> {
     let status = tenant.status.as_ref()?;
     let own = SiloName::new(&tenant.name_any(), &tenant.uid()?);
-    let is_own = status.namespace.as_deref() == Some(own.as_str());
-    status.key.clone().filter(|_| is_own)
+    (status.namespace.as_deref() == Some(own.as_str())).then_some(status)
 }
 
 async fn volumes(context: &Context, tenant: &Tenant) -> Result<Vec<String>, kube::Error> {

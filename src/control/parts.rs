@@ -100,6 +100,7 @@ impl Shared<'_> {
             actor: actor.clone(),
             credentials: credentials.clone(),
             registry: sender,
+            memory: self.memory.clone(),
             triggers: self.triggers,
         };
         let keyserver = keyserver::Client::new(&keyserver_access(settings))
@@ -116,6 +117,7 @@ impl Shared<'_> {
             keys,
             observations: self.observations,
             plans: self.watches.plans.clone(),
+            requesters_known: settings.requesters_known,
             probes: Probes::new(gateway_access(settings)?),
             recorder: Recorder::new(self.client.clone(), reporter(settings)),
             memory: self.memory,

@@ -7,6 +7,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use jiff::Timestamp;
 
 use super::{
+    changes::{self, Change},
     kind::Kind,
     observations::ObjectKey,
     observe::{Observed, Volumes},
@@ -39,6 +40,8 @@ pub enum Plan {
 /// What a silo lacks.
 #[derive(Clone, Debug, Default)]
 pub struct Build {
+    /// A change of the spec that the audit has to know of first.
+    pub announce: Option<Change>,
     /// Put the finalizer on the tenant, before anything exists that it protects.
     pub add_finalizer: bool,
     /// Create the namespace.
@@ -150,6 +153,7 @@ pub fn build(tenant: &ValidTenant, settings: &SiloSettings, observed: &Observed)
         .as_deref()
         .unwrap_or_default();
     let mut build = Build {
+        announce: changes::unannounced(tenant, observed),
         add_finalizer: !finalizers.iter().any(|name| name == FINALIZER),
         certificates: certificates_due(tenant, observed),
         // Whoever is on the way out gets no new ones.

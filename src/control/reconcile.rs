@@ -9,7 +9,7 @@ use kube::{ResourceExt, runtime::controller::Action};
 use tracing::Instrument;
 
 use super::{
-    assess,
+    assess, changes,
     context::Context,
     execute::{self, Executed},
     observe,
@@ -93,6 +93,9 @@ async fn pass(
         Phase::Ready | Phase::Suspended | Phase::Offboarded
     );
     // 6. publish (writes)
+    if is_settled && executed.failures.is_empty() {
+        changes::conclude(context, &uid, &status).await;
+    }
     let action = publish::publish(context, &observed, status)
         .await
         .map_err(ReconcileError::Publish)?;

@@ -6,6 +6,8 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 
 use super::{
+    changes,
+    memory::Memory,
     plane::{Credentials, Identity},
     watches::Triggers,
 };
@@ -43,6 +45,8 @@ pub struct Keeper {
     pub credentials: watch::Receiver<Option<Arc<Credentials>>>,
     /// Where the registry goes: none before its schema is what this build needs.
     pub registry: watch::Sender<Option<Registry>>,
+    /// Learns which changes of tenants have not come to their end.
+    pub memory: Arc<Memory>,
     /// Asks for passes: tenants wait for the registry.
     pub triggers: Arc<Triggers>,
 }
@@ -97,10 +101,11 @@ impl Keeper {
         if !migrated.applied.is_empty() {
             tracing::info!(version = migrated.version, applied = ?migrated.applied, "the registry's schema is up to date");
         }
-        let is_first = self
-            .registry
-            .send_replace(Some(Registry::connect(app)?))
-            .is_none();
+        let registry = Registry::connect(app)?;
+        for (uid, act) in changes::running(&registry).await? {
+            self.memory.change(&uid, Some(act));
+        }
+        let is_first = self.registry.send_replace(Some(registry)).is_none();
         if is_first {
             self.triggers.all();
         }

@@ -16,20 +16,16 @@ use serde_json::json;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::act::{Act, Announcement};
 use crate::{
     api::tenant::KeyStatus,
-    audit::{self, Action, Entry},
-    effects::{Commit, Effect},
+    audit::Action,
     keys::{KeyState, TenantUid},
     keyserver::{
         client::{Client, ClientError},
         wire::{DestroyRequest, EnsureRequest, TenantKeys as Answer},
     },
-    registry::{
-        Registry, RegistryError, Transaction, keys,
-        operations::{self, Operation},
-        tenants,
-    },
+    registry::{Registry, RegistryError, keys, operations, tenants},
 };
 
 /// Days between the end of a tenant and that of its key: the shortest that KMSs allow.
@@ -93,10 +89,12 @@ pub struct Subject<'a> {
     pub name: &'a str,
     /// Its silo's namespace.
     pub namespace: &'a str,
+    /// Who asked for its spec to be as it is, where that is known.
+    pub requester: Option<&'a str>,
 }
 
 impl Subject<'_> {
-    fn tenant_uid(&self) -> Result<TenantUid, KeysError> {
+    pub(super) fn tenant_uid(&self) -> Result<TenantUid, KeysError> {
         let uid: Uuid = self
             .uid
             .parse()
@@ -129,7 +127,7 @@ impl TenantKeys {
         let status = status(&answer)?;
         if let Some(act) = act {
             let transaction = self.registry()?.begin().await?;
-            act.finish(transaction).await?;
+            act.finish(transaction, "done").await?;
         }
         Ok(status)
     }
@@ -140,6 +138,7 @@ impl TenantKeys {
             uid,
             name: "",
             namespace: "",
+            requester: None,
         };
         let asked = async {
             let uid = subject.tenant_uid()?;
@@ -165,7 +164,7 @@ impl TenantKeys {
         }
         let mut transaction = registry.begin().await?;
         tenants::bury(&mut transaction, uid, Timestamp::now()).await?;
-        act.finish(transaction).await?;
+        act.finish(transaction, "done").await?;
         Ok(())
     }
 
@@ -185,13 +184,13 @@ impl TenantKeys {
         if onboarded {
             return Ok(None);
         }
-        let act = Act::begin(
-            transaction,
-            (uid, subject.name),
-            (operations::Kind::Onboard, Action::TenantOnboarded),
-            &self.actor,
-        )
-        .await?;
+        let announcement = Announcement {
+            kind: operations::Kind::Onboard,
+            action: Action::TenantOnboarded,
+            actor: self.actor_of(subject),
+            detail: json!({}),
+        };
+        let act = Act::begin(transaction, (uid, subject.name), announcement).await?;
         Ok(Some(act))
     }
 
@@ -213,69 +212,26 @@ impl TenantKeys {
         tenants::offboard(&mut transaction, uid).await?;
         let key = keys::find(&mut transaction, uid).await?;
         let has_key = key.is_some_and(|key| key.id.is_some());
-        let act = Act::begin(
-            transaction,
-            (uid, subject.name),
-            (operations::Kind::Offboard, Action::TenantOffboarded),
-            &self.actor,
-        )
-        .await?;
+        let announcement = Announcement {
+            kind: operations::Kind::Offboard,
+            action: Action::TenantOffboarded,
+            actor: self.actor_of(subject),
+            detail: json!({}),
+        };
+        let act = Act::begin(transaction, (uid, subject.name), announcement).await?;
         Ok(Some((act, has_key)))
     }
 
-    fn registry(&self) -> Result<Registry, KeysError> {
+    /// Who acts: whoever asked for it, and the operator where that is not known.
+    pub(super) fn actor_of<'a>(&'a self, subject: &Subject<'a>) -> &'a str {
+        subject.requester.unwrap_or(&self.actor)
+    }
+
+    pub(super) fn registry(&self) -> Result<Registry, KeysError> {
         self.registry
             .borrow()
             .clone()
             .ok_or(KeysError::NotConnected)
-    }
-}
-
-/// An operation of the registry with the two rows of the audit that have its id.
-struct Act {
-    operation: Operation,
-    entry: Entry,
-}
-
-impl Act {
-    /// Begins it and commits. One that was interrupted goes on, and is not announced again.
-    async fn begin(
-        mut transaction: Transaction,
-        (uid, name): (TenantUid, &str),
-        (kind, action): (operations::Kind, Action),
-        actor: &str,
-    ) -> Result<Self, RegistryError> {
-        let interrupted = operations::running(&mut transaction, uid, kind).await?;
-        let is_new = interrupted.is_none();
-        let operation = match interrupted {
-            Some(operation) => operation,
-            None => operations::start(&mut transaction, uid, kind, "keys", &json!({})).await?,
-        };
-        let entry = Entry {
-            id: operation.id,
-            ..Entry::started(actor, action).of(uid, name)
-        };
-        if is_new {
-            audit::append(&mut transaction, &entry).await?;
-        }
-        let effect = Effect::Operator(Commit::Started(action.as_str()));
-        transaction.commit(effect, uid).await?;
-        Ok(Self { operation, entry })
-    }
-
-    /// Ends it and commits, together with what else is in the transaction.
-    async fn finish(self, mut transaction: Transaction) -> Result<(), RegistryError> {
-        let Self { operation, entry } = self;
-        operations::finish(
-            &mut transaction,
-            operation.id,
-            operations::State::Done,
-            &operation.detail,
-        )
-        .await?;
-        audit::append(&mut transaction, &entry.finished("done")).await?;
-        let effect = Effect::Operator(Commit::Finished(entry.action.as_str()));
-        transaction.commit(effect, operation.tenant).await
     }
 }
 
@@ -338,6 +294,7 @@ mod tests {
             uid: "acme",
             name: "acme",
             namespace: "silo-acme-0000000000",
+            requester: None,
         };
         assert!(matches!(subject.tenant_uid(), Err(KeysError::Uid(_))));
     }

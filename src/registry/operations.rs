@@ -40,6 +40,8 @@ words! {
     pub enum Kind in "the kind of an operation" {
         /// A tenant gets its key and its silo.
         Onboard = "onboard",
+        /// What a tenant's spec asks for is changed.
+        Change = "change",
         /// The data keys of a tenant get new versions.
         Rotate = "rotate",
         /// The data of a tenant are handed out, sealed.

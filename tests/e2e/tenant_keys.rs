@@ -3,20 +3,21 @@
 use std::process::Command;
 use std::time::Duration;
 
-use granary::api::{ConditionStatus, ConditionType};
+use granary::api::{ConditionStatus, ConditionType, Phase, Tenant};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::plane::{PLANE, exclusive, shared};
 use crate::silo::Silo;
-use crate::support::{cleaning_up, client, unique, wait_for};
+use crate::support::{cleaning_up, client, eventually, unique, wait_for};
 
-/// Acts in the audit about a tenant, as `action phase`, oldest first.
-fn acts(tenant: &str) -> Vec<String> {
+/// The audit's rows about a tenant, oldest first.
+fn rows(tenant: &str) -> Vec<Value> {
     let output = Command::new(env!("CARGO_BIN_EXE_granary"))
         .args(["audit", "list", "--tenant", tenant, "-o", "json"])
         .output()
@@ -27,8 +28,13 @@ fn acts(tenant: &str) -> Vec<String> {
         String::from_utf8_lossy(&output.stderr)
     );
     let list: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let rows = list["items"].as_array().expect("rows");
-    rows.iter()
+    list["items"].as_array().expect("rows").clone()
+}
+
+/// Acts in the audit about a tenant, as `action phase`, oldest first.
+fn acts(tenant: &str) -> Vec<String> {
+    rows(tenant)
+        .iter()
         .map(|row| {
             let word = |field: &str| row[field].as_str().unwrap_or_default();
             format!("{} {}", word("action"), word("phase"))
@@ -56,6 +62,17 @@ async fn scale_keyserver(client: &Client, replicas: i32) {
         })
     };
     wait_for(api, "granary-keyserver", "has its pods", reached).await;
+}
+
+/// The user that these tests are for the API server.
+async fn whoami(client: &Client) -> String {
+    let api: Api<SelfSubjectReview> = Api::all(client.clone());
+    let review = api
+        .create(&PostParams::default(), &SelfSubjectReview::default())
+        .await
+        .expect("the API server answers");
+    let user = review.status.and_then(|status| status.user_info);
+    user.and_then(|user| user.username).expect("a name")
 }
 
 /// The same for the registry's database.
@@ -143,6 +160,47 @@ async fn a_tenant_gets_its_keys_once_and_before_its_pods() {
 }
 
 #[tokio::test]
+async fn a_change_is_announced_with_who_made_it_and_concluded_once() {
+    let _plane = shared().await;
+    let client = client().await;
+    let test = unique("who");
+    cleaning_up(&client, &test, async {
+        let silo = Silo::onboard(&client, &test, "who").await;
+        let forged = json!({"metadata": {"annotations": {"granary.dev/requested-by": "mallory"}}});
+        let tenants: Api<Tenant> = Api::all(client.clone());
+        tenants
+            .patch(&silo.name, &PatchParams::default(), &Patch::Merge(forged))
+            .await
+            .expect("annotations may be written");
+        silo.change(json!({"state": "Suspended"})).await;
+        silo.wait("is suspended", |tenant| {
+            tenant.status.as_ref().map(|status| status.phase) == Some(Phase::Suspended)
+        })
+        .await;
+        silo.change(json!({"state": "Active"})).await;
+        silo.ready().await;
+        eventually("the last change is concluded", async || {
+            acts(&silo.name).last().map(String::as_str) == Some("tenant-resumed finished")
+        })
+        .await;
+        let me = whoami(&client).await;
+        let wanted = ["tenant-onboarded", "tenant-suspended", "tenant-resumed"];
+        for action in wanted {
+            let about: Vec<_> = rows(&silo.name)
+                .into_iter()
+                .filter(|row| row["action"] == action)
+                .collect();
+            assert_eq!(about.len(), 2, "{action}: {about:#?}");
+            assert_eq!(about[0]["id"], about[1]["id"]);
+            for row in about {
+                assert_eq!(row["actor"], me.as_str(), "{action}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn without_a_key_server_onboarding_waits_and_silos_run_on() {
     let _plane = exclusive().await;
     let client = client().await;
@@ -168,6 +226,17 @@ async fn without_a_registry_onboarding_waits_and_silos_run_on() {
         scale_registry(&client, 0).await;
         let waiting = Silo::create(&client, &test, &unique("no-registry"), json!({})).await;
         waits_beside(&waiting, &running, &["RegistryUnavailable", "RegistryBusy"]).await;
+        // Nothing is done unaudited, to a silo that runs neither.
+        running.change(json!({"state": "Suspended"})).await;
+        running
+            .wait_condition(
+                ConditionType::Ready,
+                ConditionStatus::False,
+                &["RegistryUnavailable", "RegistryBusy"],
+            )
+            .await;
+        assert_eq!(running.page().await.status, 200);
+        running.change(json!({"state": "Active"})).await;
         scale_registry(&client, 1).await;
         waiting.ready().await;
         let once = counts(

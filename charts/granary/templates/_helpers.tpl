@@ -130,3 +130,15 @@ seccompProfile:
     {{- end }}
   {{- end }}
 {{- end -}}
+
+
+{{/* Version of the API of mutating admission policies, from Kubernetes 1.34; nothing where there is none. */}}
+{{- define "granary.mutatingPolicies" -}}
+{{- if .Values.admission.enabled -}}
+{{- if .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" -}}
+admissionregistration.k8s.io/v1
+{{- else if .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicy" -}}
+admissionregistration.k8s.io/v1beta1
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -114,6 +114,30 @@ fn a_tenant_that_waits_for_its_keys_says_for_what() {
 }
 
 #[test]
+fn a_change_that_cannot_be_audited_waits_and_the_silo_stays() {
+    let scene = served();
+    let waiting = Executed {
+        failures: vec![Failure {
+            condition: ConditionType::Ready,
+            object: "the change of the spec waits to be audited".to_owned(),
+            error: KeysError::NotConnected.into(),
+        }],
+        unannounced: true,
+        ..Executed::default()
+    };
+    let status = assess::assess(&scene.valid, &scene.observed, &waiting);
+    let (holds, reason, message) = condition(&status, ConditionType::Ready);
+    assert_eq!(
+        (holds, reason.as_str()),
+        (ConditionStatus::False, "RegistryUnavailable")
+    );
+    assert!(message.contains("the silo stays as it is"), "{message}");
+    let (holds, ..) = condition(&status, ConditionType::AppReady);
+    assert_eq!(holds, ConditionStatus::True);
+    assert_eq!(status.observed_generation, None, "it was not looked at");
+}
+
+#[test]
 fn pods_that_do_not_get_their_keys_say_why() {
     let mut scene = served();
     scene.observed.key_trouble = Some(("KeyDisabled".to_owned(), "it is disabled".to_owned()));

@@ -99,6 +99,7 @@ impl Scene {
             storage: Storage::default(),
             key: None,
             key_trouble: None,
+            announced: Some(1),
             volumes: Volumes::Unknown,
             now: now(),
         };

@@ -2,7 +2,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    api::TenantStatus,
+    api::{Phase, TenantStatus},
+    audit::Action,
     control::observe,
     control::plan::{self, Build, Certificates, Plan as Planned},
     resources::Stage,
@@ -77,6 +78,48 @@ fn keys_are_asked_for_once_and_not_for_who_is_on_the_way_out() {
     assert!(build(&Scene::of(suspended)).ensure_keys);
     let offboarded = tenant(json!({"plan": "small", "state": "Offboarded"}));
     assert!(!build(&Scene::of(offboarded)).ensure_keys);
+}
+
+#[test]
+fn a_change_is_announced_once_and_before_anything_else() {
+    let mut scene = Scene::new().built();
+    assert_eq!(build(&scene).announce, None);
+    scene.observed.announced = Some(0);
+    let change = build(&scene).announce.expect("a change");
+    assert_eq!(
+        (change.generation, change.action),
+        (1, Action::TenantChanged)
+    );
+    assert!(
+        !change.detail.to_string().contains('@'),
+        "nothing personal: {}",
+        change.detail
+    );
+    // Onboarding announces itself.
+    scene.observed.key = None;
+    assert_eq!(build(&scene).announce, None);
+}
+
+#[test]
+fn suspension_and_its_end_have_names_of_their_own() {
+    use Phase::{Offboarded, Ready, Suspended};
+    let action = |state: &str, phase: Phase| {
+        let mut tenant = tenant(json!({"plan": "small", "state": state}));
+        tenant.status = Some(TenantStatus {
+            phase,
+            ..TenantStatus::default()
+        });
+        let mut scene = Scene::of(tenant);
+        scene.observed.key = Some(key());
+        scene.observed.announced = Some(0);
+        build(&scene).announce.map(|change| change.action)
+    };
+    assert_eq!(action("Suspended", Ready), Some(Action::TenantSuspended));
+    assert_eq!(action("Suspended", Suspended), Some(Action::TenantChanged));
+    assert_eq!(action("Active", Suspended), Some(Action::TenantResumed));
+    assert_eq!(action("Active", Ready), Some(Action::TenantChanged));
+    assert_eq!(action("Offboarded", Ready), None);
+    assert_eq!(action("Active", Offboarded), None);
 }
 
 #[test]
