@@ -72,7 +72,9 @@ impl Tenants {
         let read = self.api.get_opt(name);
         let tenant = asked("whether the tenant is still wanted", read).await?;
         Ok(tenant.is_some_and(|tenant| {
-            uid_of(&tenant) == Some(uid) && tenant.spec.state != TenantState::Offboarded
+            uid_of(&tenant) == Some(uid)
+                && tenant.metadata.deletion_timestamp.is_none()
+                && tenant.spec.state != TenantState::Offboarded
         }))
     }
 

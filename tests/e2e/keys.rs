@@ -24,13 +24,13 @@ const AUDIENCE: &str = "granary-keys";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The key server, reached past all network policies.
-struct KeyServer {
+pub struct KeyServer {
     forward: Forward,
     authorities: Vec<u8>,
 }
 
 impl KeyServer {
-    async fn reach(client: &Client) -> Self {
+    pub async fn reach(client: &Client) -> Self {
         let selected = ListParams::default().labels("app.kubernetes.io/name=granary-keyserver");
         let found = pods(client).list(&selected).await.expect("pods");
         let pod = found.items.first().expect("a key server runs").name_any();
@@ -44,7 +44,7 @@ impl KeyServer {
     }
 
     /// Status and body of any request.
-    async fn ask(&self, method: &str, path: &str, token: &str, body: &Value) -> (u16, Value) {
+    pub async fn ask(&self, method: &str, path: &str, token: &str, body: &Value) -> (u16, Value) {
         let body = if body.is_null() {
             Vec::new()
         } else {
@@ -68,7 +68,7 @@ impl KeyServer {
     }
 
     /// Asks for keys: the newest, or the status and the code of the refusal.
-    async fn unwrap(&self, token: &str, purpose: &str) -> Result<String, (u16, String)> {
+    pub async fn unwrap(&self, token: &str, purpose: &str) -> Result<String, (u16, String)> {
         let request = json!({"purpose": purpose});
         let (status, body) = self.ask("POST", "/v1/unwrap", token, &request).await;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -110,7 +110,7 @@ async fn token(
 }
 
 /// A token for the key server of a silo's first pod of this component.
-async fn pod_token(silo: &Silo, component: &str) -> String {
+pub async fn pod_token(silo: &Silo, component: &str) -> String {
     let pods = silo.pods(component).await;
     token(
         &silo.client,

@@ -34,6 +34,7 @@ mod economy;
 mod faults;
 mod isolation;
 mod keys;
+mod leaks;
 mod lifecycle;
 mod plane;
 mod plane_secrets;

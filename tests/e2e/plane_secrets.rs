@@ -181,7 +181,7 @@ async fn the_operator_writes_inside_silos_and_nowhere_else() {
     said(refusal(
         namespaces.patch("kube-system", &params, &label).await,
     ));
-    said(refusal(namespaces.delete("kube-system", &gone).await));
+    said(refusal(namespaces.delete(PLANE, &gone).await));
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! A tenant's own keys: there before its first pod, no call about them afterwards, and given up at its end.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::process::Command;
 use std::time::Duration;
 
+use futures::FutureExt;
 use granary::api::{ConditionStatus, ConditionType, Phase, Tenant};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
@@ -10,6 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::plane::{PLANE, exclusive, shared};
@@ -47,21 +50,73 @@ fn counts<const N: usize>(acts: &[String], wanted: [&str; N]) -> [usize; N] {
     wanted.map(|wanted| acts.iter().filter(|act| *act == wanted).count())
 }
 
-/// Sets the number of key server pods and waits until it is reached.
-async fn scale_keyserver(client: &Client, replicas: i32) {
+/// What is done while the key server has no pods.
+async fn without_key_server<T>(client: &Client, body: impl Future<Output = T>) -> T {
     let api: Api<Deployment> = Api::namespaced(client.clone(), PLANE);
+    scale(&api, "granary-keyserver", 0).await;
+    let pods: Api<Pod> = Api::namespaced(client.clone(), PLANE);
+    let selected = ListParams::default().labels("app.kubernetes.io/name=granary-keyserver");
+    let done = AssertUnwindSafe(async {
+        // Pods on their way out still answer.
+        eventually("no pod of the key server is left", async || {
+            pods.list(&selected).await.expect("pods").items.is_empty()
+        })
+        .await;
+        body.await
+    });
+    let done = done.catch_unwind().await;
+    scale(&api, "granary-keyserver", 2).await;
+    wait_for(
+        api,
+        "granary-keyserver",
+        "has its pods",
+        |deployment: Option<&Deployment>| {
+            let status = deployment.and_then(|deployment| deployment.status.clone());
+            status.is_some_and(|status| status.ready_replicas == Some(2))
+        },
+    )
+    .await;
+    done.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// The same without the registry's database.
+async fn without_registry<T>(client: &Client, body: impl Future<Output = T>) -> T {
+    let api: Api<StatefulSet> = Api::namespaced(client.clone(), PLANE);
+    scale(&api, "granary-registry", 0).await;
+    let pods: Api<Pod> = Api::namespaced(client.clone(), PLANE);
+    let done = AssertUnwindSafe(async {
+        wait_for(
+            pods,
+            "granary-registry-0",
+            "is gone",
+            |pod: Option<&Pod>| pod.is_none(),
+        )
+        .await;
+        body.await
+    });
+    let done = done.catch_unwind().await;
+    scale(&api, "granary-registry", 1).await;
+    wait_for(
+        api,
+        "granary-registry",
+        "has its pod",
+        |set: Option<&StatefulSet>| {
+            let status = set.and_then(|set| set.status.clone());
+            status.is_some_and(|status| status.ready_replicas == Some(1))
+        },
+    )
+    .await;
+    done.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+async fn scale<K>(api: &Api<K>, name: &str, replicas: i32)
+where
+    K: Clone + DeserializeOwned,
+{
     let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
-    api.patch_scale("granary-keyserver", &PatchParams::default(), &patch)
+    api.patch_scale(name, &PatchParams::default(), &patch)
         .await
         .expect("it is scaled");
-    let reached = |deployment: Option<&Deployment>| {
-        deployment.is_some_and(|deployment| {
-            let status = deployment.status.clone().unwrap_or_default();
-            status.replicas.unwrap_or_default() == replicas
-                && status.ready_replicas.unwrap_or_default() == replicas
-        })
-    };
-    wait_for(api, "granary-keyserver", "has its pods", reached).await;
 }
 
 /// The user that these tests are for the API server.
@@ -73,22 +128,6 @@ async fn whoami(client: &Client) -> String {
         .expect("the API server answers");
     let user = review.status.and_then(|status| status.user_info);
     user.and_then(|user| user.username).expect("a name")
-}
-
-/// The same for the registry's database.
-async fn scale_registry(client: &Client, replicas: i32) {
-    let api: Api<StatefulSet> = Api::namespaced(client.clone(), PLANE);
-    let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
-    api.patch_scale("granary-registry", &PatchParams::default(), &patch)
-        .await
-        .expect("it is scaled");
-    let reached = |set: Option<&StatefulSet>| {
-        set.is_some_and(|set| {
-            let status = set.status.clone().unwrap_or_default();
-            status.replicas == replicas && status.ready_replicas.unwrap_or_default() == replicas
-        })
-    };
-    wait_for(api, "granary-registry", "has its pod", reached).await;
 }
 
 /// That a tenant without keys has everything but pods, and that one that runs does not notice.
@@ -207,10 +246,12 @@ async fn without_a_key_server_onboarding_waits_and_silos_run_on() {
     let test = unique("no-keys");
     cleaning_up(&client, &test, async {
         let running = Silo::onboard(&client, &test, "no-keys").await;
-        scale_keyserver(&client, 0).await;
-        let waiting = Silo::create(&client, &test, &unique("no-keys"), json!({})).await;
-        waits_beside(&waiting, &running, &["KeyServerUnavailable"]).await;
-        scale_keyserver(&client, 2).await;
+        let waiting = without_key_server(&client, async {
+            let waiting = Silo::create(&client, &test, &unique("no-keys"), json!({})).await;
+            waits_beside(&waiting, &running, &["KeyServerUnavailable"]).await;
+            waiting
+        })
+        .await;
         waiting.ready().await;
     })
     .await;
@@ -223,22 +264,22 @@ async fn without_a_registry_onboarding_waits_and_silos_run_on() {
     let test = unique("no-registry");
     cleaning_up(&client, &test, async {
         let running = Silo::onboard(&client, &test, "no-registry").await;
-        scale_registry(&client, 0).await;
-        let waiting = Silo::create(&client, &test, &unique("no-registry"), json!({})).await;
-        waits_beside(&waiting, &running, &["RegistryUnavailable", "RegistryBusy"]).await;
-        // Nothing is done unaudited, to a silo that runs neither.
-        running.change(json!({"state": "Suspended"})).await;
-        running
-            .wait_condition(
-                ConditionType::Ready,
-                ConditionStatus::False,
-                &["RegistryUnavailable", "RegistryBusy"],
-            )
-            .await;
-        assert_eq!(running.page().await.status, 200);
-        running.change(json!({"state": "Active"})).await;
-        scale_registry(&client, 1).await;
+        let waiting = without_registry(&client, async {
+            let reasons = ["RegistryUnavailable", "RegistryBusy"];
+            let waiting = Silo::create(&client, &test, &unique("no-registry"), json!({})).await;
+            waits_beside(&waiting, &running, &reasons).await;
+            // Nothing is done unaudited, to a silo that runs neither.
+            running.change(json!({"state": "Suspended"})).await;
+            running
+                .wait_condition(ConditionType::Ready, ConditionStatus::False, &reasons)
+                .await;
+            assert_eq!(running.page().await.status, 200);
+            running.change(json!({"state": "Active"})).await;
+            waiting
+        })
+        .await;
         waiting.ready().await;
+        running.ready().await;
         let once = counts(
             &acts(&waiting.name),
             ["tenant-onboarded started", "tenant-onboarded finished"],

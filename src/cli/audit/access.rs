@@ -111,8 +111,8 @@ fn identity(secret: &Secret, namespace: &str) -> Result<Identity, Failure> {
     };
     Ok(Identity::Pem {
         ca: text("ca.crt")?,
-        certificate: text("tls.crt")?,
-        key: text("tls.key")?.into(),
+        certificate: text("client.crt")?,
+        key: text("client.key")?.into(),
     })
 }
 
