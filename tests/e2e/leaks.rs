@@ -146,7 +146,7 @@ async fn no_key_is_on_a_disk_in_etcd_in_a_log_or_in_an_environment() {
         let secret = Needles::of_keys(&keys);
 
         // The positive controls: the search sees what is there, in each of the places.
-        let public = Needles(vec![silo.uid.clone().into_bytes()]);
+        let public = Needles(vec![silo.namespace.clone().into_bytes()]);
         eventually("the tenant is in etcd and in a log", async || {
             let parts: BTreeSet<String> = holding(&public, since)
                 .iter()
