@@ -5,8 +5,10 @@
 pub mod catalog;
 pub mod condition;
 mod crd;
+pub mod duration;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod keys;
 pub mod names;
 pub mod plan;
 pub mod plane;

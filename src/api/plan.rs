@@ -1,8 +1,12 @@
 //! `Plan`: a size and a policy that tenants share.
 
+use std::time::Duration;
+
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use super::duration;
+use super::keys::PlanKeys;
 use super::rules;
 
 /// The sizes and the policy.
@@ -34,6 +38,17 @@ pub struct PlanSpec {
     /// Backup policy. Recorded now, carried out once backups exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<PlanBackup>,
+    /// How long keys are used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<PlanKeys>,
+}
+
+impl PlanSpec {
+    /// Age at which a tenant's keys are replaced; none where the plan has none that can be read.
+    #[must_use]
+    pub fn rotate_after(&self) -> Option<Duration> {
+        duration::parse(self.keys.as_ref()?.rotate_after.as_deref()?)
+    }
 }
 
 /// Sizes of the app.

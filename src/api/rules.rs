@@ -7,6 +7,7 @@
 use kube::core::Rule;
 
 use super::catalog::PLAN_CATALOG;
+use super::duration;
 
 /// Longest name of a tenant or a plan: one DNS label.
 pub const NAME_MAX: usize = 63;
@@ -179,4 +180,25 @@ pub(super) fn schedule() -> Rule {
 pub(super) fn schedule_ranges() -> Rule {
     Rule::new("self.findAll('[0-9]{1,2}-[0-9]{1,2}').all(r, int(r.split('-')[0]) <= int(r.split('-')[1]))")
         .message("has a range that runs backwards, such as 5-1")
+}
+
+/// The age at which keys are replaced.
+pub(super) fn rotation_age() -> Rule {
+    period("1h", "3650d")
+}
+
+/// A duration of one unit, from `min` to `max`.
+fn period(min: &str, max: &str) -> Rule {
+    let seconds = |text: &str| duration::parse(text).unwrap_or_default().as_secs();
+    let (form, least, most) = (duration::FORM, seconds(min), seconds(max));
+    let unit =
+        "(self.endsWith('d') ? 86400 : self.endsWith('h') ? 3600 : self.endsWith('m') ? 60 : 1)";
+    let value = format!("int(self.substring(0, self.size() - 1)) * {unit}");
+    Rule::new(format!(
+        "self.matches('{form}') && {value} >= {least} && {value} <= {most}"
+    ))
+    .message(
+        format!("must be a duration of one unit (s, m, h or d) from {min} to {max}, such as 90d")
+            .as_str(),
+    )
 }

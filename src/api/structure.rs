@@ -1,5 +1,6 @@
 //! What the API server checks of a schema besides its CEL rules: types, required and unknown fields, limits.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 /// Fields of `metadata` that a person may write.
@@ -66,6 +67,12 @@ fn check_value(schema: &Value, value: &Value, path: &str, faults: &mut Vec<Fault
     }
     match value {
         Value::String(text) => {
+            if schema["format"] == "date-time" && text.parse::<Timestamp>().is_err() {
+                fault(format!(
+                    "Invalid value: {}: must be a time in RFC 3339, such as 2026-11-21T12:00:00Z",
+                    shown(value)
+                ));
+            }
             let length = text.chars().count() as u64;
             if schema["maxLength"].as_u64().is_some_and(|max| length > max) {
                 fault(format!(

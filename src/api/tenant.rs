@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
+use super::keys::{DataKeyStatus, RotationStatus, TenantKeys};
 use super::rules;
 
 /// What a customer gets: the plan, the app, the environment, and whether they are served at all.
@@ -65,6 +66,9 @@ pub struct TenantSpec {
     /// What the tenant should be: running, suspended (pods gone, volume kept), or offboarded.
     #[serde(default)]
     pub state: TenantState,
+    /// What is wanted of the tenant's keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<TenantKeys>,
     /// While true, an `Active` tenant cannot be deleted; `granary offboard NAME` is the way out.
     #[serde(default = "yes")]
     pub deletion_protection: bool,
@@ -198,6 +202,12 @@ pub struct KeyStatus {
     /// When it was made or last rotated.
     #[schemars(schema_with = "super::condition::date_time")]
     pub rotated_at: Time,
+    /// The data keys under it: every version that can be read with, and the last one of each purpose that was retired.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_keys: Vec<DataKeyStatus>,
+    /// The rotation that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationStatus>,
 }
 
 /// What a silo's database reported of itself.

@@ -9,6 +9,9 @@ mod tests;
 
 pub(crate) use shape::{is_dns_label, is_dns_name};
 
+use std::time::Duration;
+
+use super::duration;
 use super::quantity::{Bytes, Cpu};
 use super::{Environment, Plan, Release, SiloName, Tenant, TenantState};
 
@@ -194,6 +197,7 @@ impl ValidTenant {
         check_display_name(&display_name)?;
         let owner_email = spec.owner.as_ref().map(|owner| owner.email.clone());
         owner_email.as_deref().map_or(Ok(()), check_email)?;
+        check_rotation(plan)?;
         let app = app_size(tenant, plan)?;
         let port = match settings.external_port {
             443 => String::new(),
@@ -300,6 +304,21 @@ const REPLICAS_RULE: &str = "must be from 1 to 100";
 const IMAGE_RULE: &str =
     "must be an image by digest, like registry.example/app@sha256:<64 hex digits>";
 const LABEL_RULE: &str = "must be 1 to 63 lower-case letters, digits and dashes, and begin and end with a letter or digit";
+
+fn check_rotation(plan: &Plan) -> Result<(), Rejection> {
+    const RULE: &str = "must be at least 1h, in s, m, h or d, like 90d";
+    let keys = plan.spec.keys.as_ref();
+    let text = keys.and_then(|keys| keys.rotate_after.as_deref());
+    let is_fine = text.is_none_or(|text| duration::parse(text) >= Some(Duration::from_hours(1)));
+    check(is_fine, || {
+        plan_rejection(
+            plan,
+            "spec.keys.rotateAfter",
+            text.unwrap_or_default(),
+            RULE,
+        )
+    })
+}
 
 fn check(holds: bool, rejection: impl FnOnce() -> Rejection) -> Result<(), Rejection> {
     if holds { Ok(()) } else { Err(rejection()) }

@@ -40,6 +40,8 @@ words! {
         TenantShredded = "tenant-shredded",
         /// A tenant's data are handed out, sealed.
         TenantExported = "tenant-exported",
+        /// A tenant's keys are replaced by new versions, and what they sealed is sealed anew.
+        TenantKeysRotated = "tenant-keys-rotated",
         /// A tenant's key is made in the KMS.
         KeyCreated = "key-created",
         /// A tenant's key gets a new version.

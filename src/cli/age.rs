@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::api::duration;
+
 /// How long ago, in at most two units, as kubectl writes ages: `45s`, `3m20s`, `5h`, `3d4h`.
 #[must_use]
 pub fn age(since: Timestamp, now: Timestamp) -> String {
@@ -52,13 +54,14 @@ pub fn elapsed(duration: Duration) -> String {
     }
 }
 
-/// Reads a duration from the command line: `90s`, `5m`, `1h30m`.
+/// Reads a duration from the command line: `90s`, `5m`, `1h30m`, `90d`.
 pub fn parse(text: &str) -> Result<Duration, String> {
-    let hint = "write a duration with its unit, such as 90s, 5m or 1h30m";
-    let duration: SignedDuration = text.parse().map_err(|_| hint.to_owned())?;
-    match Duration::try_from(duration) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err(format!("it must be longer than nothing: {hint}")),
+    let hint = "write a duration with its unit, such as 90s, 5m, 1h30m or 90d";
+    let several = || Duration::try_from(text.parse::<SignedDuration>().ok()?).ok();
+    match duration::parse(text).or_else(several) {
+        Some(duration) if !duration.is_zero() => Ok(duration),
+        Some(_) => Err(format!("it must be longer than nothing: {hint}")),
+        None => Err(hint.to_owned()),
     }
 }
 
@@ -89,6 +92,7 @@ mod tests {
     #[case("90s", Some(90))]
     #[case("5m", Some(300))]
     #[case("1h30m", Some(5_400))]
+    #[case("90d", Some(7_776_000))]
     #[case("10", None)]
     #[case("0s", None)]
     #[case("-5m", None)]

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::api::keys::{DataKeyPurpose, DataKeyState, DataKeyStatus};
 use crate::api::tenant::{DatabaseStatus, KeyStatus, Owner};
 use crate::api::{
     Condition, ConditionStatus, ConditionType, Environment, Phase, Tenant, TenantSpec, TenantState,
@@ -49,6 +50,7 @@ pub fn tenant(name: &str) -> TenantFixture {
             app: None,
             domains: Vec::new(),
             state: TenantState::Active,
+            keys: None,
             deletion_protection: true,
         },
     );
@@ -72,6 +74,22 @@ pub fn condition(
         message: message.to_owned(),
         observed_generation: 1,
         last_transition_time: Time(ago(150)),
+    }
+}
+
+/// A version of a data key that became so this many seconds ago.
+pub fn data_key(
+    purpose: DataKeyPurpose,
+    version: i64,
+    state: DataKeyState,
+    seconds: i64,
+) -> DataKeyStatus {
+    DataKeyStatus {
+        purpose,
+        version,
+        state,
+        since: Time(ago(seconds)),
+        kept: None,
     }
 }
 
@@ -126,6 +144,12 @@ impl TenantFixture {
             id: "local:4f1c09ab-7d00-4bbb-8ccc-000000000001".to_owned(),
             version: 1,
             rotated_at: Time(ago(180_000)),
+            data_keys: vec![
+                data_key(DataKeyPurpose::App, 2, DataKeyState::Active, 3_600),
+                data_key(DataKeyPurpose::App, 1, DataKeyState::Retired, 3_500),
+                data_key(DataKeyPurpose::Backup, 1, DataKeyState::Active, 180_000),
+            ],
+            rotation: None,
         });
         status.database = Some(DatabaseStatus {
             version: Some("17.11".to_owned()),

@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::look;
 use super::printer::Printer;
 use super::tenants::Many;
-use crate::api::Phase;
+use crate::api::{Phase, Tenant};
 
 /// How many tenants are asked for at once.
 const PAGE: u32 = 500;
@@ -44,8 +44,28 @@ fn phases() -> clap::builder::PossibleValuesParser {
 
 /// Runs `granary list`.
 pub async fn run(args: &ListArgs, cluster: &Cluster, printer: Printer) -> Result<(), Failure> {
+    let mut tenants = tenants(cluster, args.selector.as_deref()).await?;
+    if !args.phase.is_empty() {
+        tenants.retain(|tenant| {
+            let (phase, _) = look::phase(look::phase_of(tenant));
+            args.phase
+                .iter()
+                .any(|wanted| wanted.eq_ignore_ascii_case(phase))
+        });
+    }
+    if tenants.is_empty() {
+        printer.note("No tenants found.");
+    }
+    printer.show(&Many {
+        tenants,
+        now: Timestamp::now(),
+    })
+}
+
+/// The tenants with these labels, or all, by name.
+pub async fn tenants(cluster: &Cluster, selector: Option<&str>) -> Result<Vec<Tenant>, Failure> {
     let mut params = ListParams::default().limit(PAGE);
-    if let Some(selector) = &args.selector {
+    if let Some(selector) = selector {
         params = params.labels(selector);
     }
     let api = cluster.tenants();
@@ -60,23 +80,9 @@ pub async fn run(args: &ListArgs, cluster: &Cluster, printer: Printer) -> Result
             None => break,
         }
     }
-    if !args.phase.is_empty() {
-        tenants.retain(|tenant| {
-            let (phase, _) = look::phase(look::phase_of(tenant));
-            args.phase
-                .iter()
-                .any(|wanted| wanted.eq_ignore_ascii_case(phase))
-        });
-    }
     for tenant in &mut tenants {
         tenant.metadata.managed_fields = None;
     }
     tenants.sort_by_key(ResourceExt::name_any);
-    if tenants.is_empty() {
-        printer.note("No tenants found.");
-    }
-    printer.show(&Many {
-        tenants,
-        now: Timestamp::now(),
-    })
+    Ok(tenants)
 }

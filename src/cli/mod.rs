@@ -18,6 +18,7 @@ mod failure;
 #[cfg(test)]
 mod fixtures;
 mod globals;
+mod keys;
 mod list;
 mod look;
 mod offboard;
@@ -93,6 +94,7 @@ enum Asking {
     Suspend(suspend::SuspendArgs),
     Resume(resume::ResumeArgs),
     Offboard(offboard::OffboardArgs),
+    Keys(keys::KeysArgs),
     Audit(audit::AuditArgs),
     Doctor(doctor::DoctorArgs),
 }
@@ -172,6 +174,7 @@ async fn ask(command: &Asking, cluster: &Cluster, printer: Printer) -> Result<()
         Asking::Suspend(args) => suspend::run(args, cluster, printer).boxed_local(),
         Asking::Resume(args) => resume::run(args, cluster, printer).boxed_local(),
         Asking::Offboard(args) => offboard::run(args, cluster, printer).boxed_local(),
+        Asking::Keys(args) => keys::run(args, cluster, printer).boxed_local(),
         Asking::Audit(args) => audit::run(args, cluster, printer).boxed_local(),
         Asking::Doctor(args) => doctor::run(args, cluster, printer).boxed_local(),
     };

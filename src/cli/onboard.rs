@@ -86,6 +86,7 @@ impl OnboardArgs {
                 app,
                 domains: Vec::new(),
                 state: TenantState::Active,
+                keys: None,
                 deletion_protection: true,
             },
         )

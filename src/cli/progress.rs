@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use kube::ResourceExt;
 
 use super::age::elapsed;
 use super::look;
@@ -19,6 +20,7 @@ pub struct Progress {
     printer: Printer,
     started: Instant,
     said: BTreeMap<ConditionType, String>,
+    keys: BTreeMap<String, String>,
     live: Option<Live>,
 }
 
@@ -48,6 +50,7 @@ impl Progress {
             printer,
             started,
             said: BTreeMap::new(),
+            keys: BTreeMap::new(),
             live,
         }
     }
@@ -83,6 +86,19 @@ impl Progress {
             }
             self.say(condition.type_, &line);
             self.said.insert(condition.type_, line.text);
+        }
+    }
+
+    /// Says how far a rotation of the tenant's keys is, if that is something else than at the last call.
+    pub fn observe_keys(&mut self, tenant: &Tenant) {
+        let Some(condition) = look::condition(tenant, ConditionType::KeyReady) else {
+            return;
+        };
+        let name = tenant.name_any();
+        let said = &condition.message;
+        if self.keys.get(&name) != Some(said) {
+            self.step(&format!("tenant {name}: {said}"));
+            self.keys.insert(name, said.clone());
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures::StreamExt;
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::{WatchStreamExt, watcher};
 use tokio::time::{Instant, timeout_at};
@@ -16,6 +17,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::look;
 use super::progress::Progress;
+use crate::api::keys::{DataKeyState, DataKeyStatus};
 use crate::api::{ConditionStatus, ConditionType, Phase, Tenant};
 
 /// The operator's reason once no pod of a suspended tenant is left.
@@ -56,6 +58,8 @@ pub enum Goal {
     Suspended,
     /// The resource is gone, and so is its silo.
     Gone,
+    /// Keys from before this moment have been replaced, and nothing needs the older versions.
+    Rotated(Timestamp),
 }
 
 impl Goal {
@@ -64,6 +68,7 @@ impl Goal {
             Self::Ready => "ready",
             Self::Suspended => "suspended",
             Self::Gone => "gone",
+            Self::Rotated(_) => "done with its keys",
         }
     }
 }
@@ -103,7 +108,10 @@ pub async fn until(
             Ok(Some(Ok(now))) => {
                 trouble = None;
                 if let Some(now) = &now {
-                    progress.observe(now);
+                    match goal {
+                        Goal::Rotated(_) => progress.observe_keys(now),
+                        _ => progress.observe(now),
+                    }
                 }
                 match verdict(goal, tenant, now.as_ref()) {
                     Verdict::Reached => {
@@ -144,7 +152,7 @@ fn verdict(goal: Goal, wanted: &Tenant, now: Option<&Tenant>) -> Verdict {
     let Some(now) = now.filter(|now| now.uid() == wanted.uid()) else {
         return match goal {
             Goal::Gone => Verdict::Reached,
-            Goal::Ready | Goal::Suspended => Verdict::Never(Failure::new(
+            Goal::Ready | Goal::Suspended | Goal::Rotated(_) => Verdict::Never(Failure::new(
                 Exit::NotFound,
                 format!("tenant {name:?} was removed by somebody else while waiting for it"),
             )),
@@ -178,6 +186,7 @@ fn verdict(goal: Goal, wanted: &Tenant, now: Option<&Tenant>) -> Verdict {
         (_, Phase::Rejected) => Verdict::Never(rejected(&name, now)),
         (Goal::Ready, _) if ready => Verdict::Reached,
         (Goal::Suspended, Phase::Suspended) if is_suspended(now) => Verdict::Reached,
+        (Goal::Rotated(at), _) if is_rotated(wanted, now, at) => Verdict::Reached,
         _ => Verdict::NotYet,
     }
 }
@@ -185,6 +194,29 @@ fn verdict(goal: Goal, wanted: &Tenant, now: Option<&Tenant>) -> Verdict {
 /// Whether nothing but the suspension keeps it from being ready: no pod is left, and nothing failed.
 fn is_suspended(tenant: &Tenant) -> bool {
     look::condition(tenant, ConditionType::Ready).is_some_and(|ready| ready.reason == SUSPENDED)
+}
+
+/// Whether every key that was older than this has another version now, and no rotation is under way. Told by the versions:
+/// times are of several clocks.
+fn is_rotated(before: &Tenant, now: &Tenant, at: Timestamp) -> bool {
+    let key = |tenant: &Tenant| tenant.status.as_ref()?.key.clone();
+    let (Some(before), Some(now)) = (key(before), key(now)) else {
+        return false;
+    };
+    let mut old = before
+        .data_keys
+        .iter()
+        .filter(|key| key.state == DataKeyState::Active && key.since.0 < at);
+    let is_replaced = |old: &DataKeyStatus| {
+        now.data_keys.iter().any(|key| {
+            key.purpose == old.purpose
+                && key.state == DataKeyState::Active
+                && key.version > old.version
+        })
+    };
+    now.rotation.is_none()
+        && (before.rotated_at.0 >= at || now.version > before.version)
+        && old.all(is_replaced)
 }
 
 fn rejected(name: &str, now: &Tenant) -> Failure {
@@ -266,9 +298,12 @@ async fn explained(mut failure: Failure, seen: Option<&Tenant>, cluster: &Cluste
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{condition, tenant};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::super::fixtures::{condition, data_key, now, tenant};
     use super::*;
     use crate::api::TenantState;
+    use crate::api::keys::{DataKeyPurpose, RotationStatus};
 
     #[test]
     fn ready_is_reached_only_for_the_spec_as_it_is_now() {
@@ -325,6 +360,32 @@ mod tests {
                 "{now:?}"
             );
         }
+    }
+
+    #[test]
+    fn rotated_is_told_by_versions_and_by_nothing_being_under_way() {
+        let before = tenant("acme").ready().build();
+        let goal = Goal::Rotated(now());
+        assert_eq!(verdict(goal, &before, Some(&before)), Verdict::NotYet);
+        let mut after = before.clone();
+        let status = after.status.as_mut().expect("a status");
+        let key = status.key.as_mut().expect("a key");
+        key.version += 1;
+        key.data_keys = vec![
+            data_key(DataKeyPurpose::App, 3, DataKeyState::Active, 10),
+            data_key(DataKeyPurpose::Backup, 2, DataKeyState::Active, 10),
+        ];
+        let done = after.clone();
+        assert_eq!(verdict(goal, &before, Some(&done)), Verdict::Reached);
+        let key = after.status.as_mut().and_then(|status| status.key.as_mut());
+        key.expect("a key").rotation = Some(RotationStatus {
+            purpose: Some(DataKeyPurpose::App),
+            from: 2,
+            to: 3,
+            rows_left: Some(40),
+            started_at: Time(now()),
+        });
+        assert_eq!(verdict(goal, &before, Some(&after)), Verdict::NotYet);
     }
 
     #[test]

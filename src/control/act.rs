@@ -87,6 +87,12 @@ impl Act {
         Some(Self { operation, entry })
     }
 
+    /// The operation as it was found or begun.
+    #[must_use]
+    pub const fn operation(&self) -> &Operation {
+        &self.operation
+    }
+
     /// What its steps have found out, and how it was announced.
     #[must_use]
     pub fn detail(&self) -> &Value {
@@ -116,8 +122,30 @@ impl Act {
         transaction: &mut Transaction,
         outcome: &str,
     ) -> Result<(), RegistryError> {
+        self.close(transaction, State::Done, outcome).await
+    }
+
+    /// Gives it up within a transaction that somebody else commits.
+    ///
+    /// # Errors
+    /// Where the registry does not take it.
+    pub async fn give_up(
+        &self,
+        transaction: &mut Transaction,
+        why: &str,
+    ) -> Result<(), RegistryError> {
+        let outcome = format!("failed: {why}");
+        self.close(transaction, State::Failed, &outcome).await
+    }
+
+    async fn close(
+        &self,
+        transaction: &mut Transaction,
+        state: State,
+        outcome: &str,
+    ) -> Result<(), RegistryError> {
         let Self { operation, entry } = self;
-        operations::finish(transaction, operation.id, State::Done, &operation.detail).await?;
+        operations::finish(transaction, operation.id, state, &operation.detail).await?;
         audit::append(transaction, &entry.finished(outcome)).await?;
         Ok(())
     }

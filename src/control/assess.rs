@@ -9,11 +9,13 @@ use super::{
     observe::{Gateway, Observed},
     plan,
     probe::Page,
+    rotation::{look::Looked, report},
     seen::{Facts, Outcome, PodFacts},
 };
 use crate::api::{
     Condition, ConditionStatus, ConditionType, Phase, Rejection, Release, TenantState,
     TenantStatus, ValidTenant,
+    keys::{DataKeyPurpose, RotationStatus},
     tenant::{DatabaseStatus, KeyStatus},
 };
 
@@ -73,7 +75,10 @@ pub fn assess(valid: &ValidTenant, observed: &Observed, executed: &Executed) -> 
             ConditionType::CertificatesReady,
             certificates(observed, executed),
         ),
-        (ConditionType::KeyReady, key(valid, observed, known_key)),
+        (
+            ConditionType::KeyReady,
+            key(valid, observed, executed, known_key),
+        ),
     ];
     if valid.state == TenantState::Active {
         verdicts.extend([
@@ -111,7 +116,10 @@ pub fn assess(valid: &ValidTenant, observed: &Observed, executed: &Executed) -> 
         namespace: Some(valid.namespace.to_string()),
         url: Some(valid.url.clone()),
         release: serving_release(observed),
-        key: known_key.cloned(),
+        key: known_key.map(|key| KeyStatus {
+            rotation: rotation(observed, executed),
+            ..key.clone()
+        }),
         database: observed
             .database
             .as_ref()
@@ -219,7 +227,12 @@ fn certificates(observed: &Observed, executed: &Executed) -> Verdict {
     )
 }
 
-fn key(valid: &ValidTenant, observed: &Observed, known: Option<&KeyStatus>) -> Verdict {
+fn key(
+    valid: &ValidTenant,
+    observed: &Observed,
+    executed: &Executed,
+    known: Option<&KeyStatus>,
+) -> Verdict {
     if let Some((reason, message)) = &observed.key_trouble {
         return Verdict::fails(
             reason,
@@ -227,18 +240,87 @@ fn key(valid: &ValidTenant, observed: &Observed, known: Option<&KeyStatus>) -> V
         );
     }
     match known {
-        Some(key) => Verdict::holds(
-            "KeysInPlace",
-            format!(
-                "the tenant has its own key, {}, in version {}",
-                key.id, key.version
-            ),
-        ),
+        Some(key) => keys_in_place(observed, executed, key),
         None if valid.state == TenantState::Offboarded => {
             Verdict::fails("Offboarded", "an offboarded tenant gets no keys")
         }
         None => Verdict::fails("Waiting", "the tenant has no keys yet"),
     }
+}
+
+fn keys_in_place(observed: &Observed, executed: &Executed, key: &KeyStatus) -> Verdict {
+    let looked = observed.rotation.as_ref();
+    let progress = match (&executed.rotation, looked.map(report::progress)) {
+        (Some(Err(trouble)), _) => Err(trouble.clone()),
+        (_, Some(found)) => found,
+        (_, None) => Ok(None),
+    };
+    match progress {
+        _ if matches!(&executed.rotation, Some(Ok(done)) if done.replaced.is_some()) => {}
+        Ok(None) => {}
+        Ok(Some(what)) => {
+            let rotation = rotation(observed, executed).map_or_else(String::new, |rotation| {
+                let of = match rotation.purpose {
+                    Some(DataKeyPurpose::App) => "the app's data key",
+                    Some(DataKeyPurpose::Backup) => "the backups' data key",
+                    None => "the tenant's key",
+                };
+                format!(
+                    "{of} goes from version {} to {}: ",
+                    rotation.from, rotation.to
+                )
+            });
+            return Verdict::holds(report::ROTATING, format!("{rotation}{what}"));
+        }
+        Err(trouble) if trouble.passes => {
+            return Verdict::holds(
+                report::ROTATING,
+                format!(
+                    "new versions of the keys wait, those in place serve: {}",
+                    trouble.message
+                ),
+            );
+        }
+        Err(trouble) => {
+            return Verdict::fails(
+                &trouble.reason,
+                format!(
+                    "the keys cannot be replaced: {}; pods that have theirs go on",
+                    trouble.message
+                ),
+            );
+        }
+    }
+    let kept = report::kept(key).map_or_else(String::new, |kept| format!("; {kept}"));
+    Verdict::holds(
+        "KeysInPlace",
+        format!(
+            "the tenant has its own key, {}, in version {}{kept}",
+            key.id, key.version
+        ),
+    )
+}
+
+/// The rotation that is under way after this pass.
+fn rotation(observed: &Observed, executed: &Executed) -> Option<RotationStatus> {
+    let before = observed
+        .tenant
+        .status
+        .as_ref()
+        .and_then(|status| status.key.as_ref()?.rotation.clone());
+    let far = match &observed.rotation {
+        None => return None,
+        // It could not be found out, which is not "none".
+        Some(Looked::Trouble(_)) => return before,
+        Some(Looked::Far(far)) => far,
+    };
+    let begun = match &executed.rotation {
+        Some(Ok(done)) if done.replaced.is_some() => return None,
+        Some(Ok(done)) => done.job.as_ref(),
+        Some(Err(_)) | None => None,
+    };
+    let job = begun.or(far.job.as_ref())?;
+    Some(report::rotation_status(job, far))
 }
 
 fn database(valid: &ValidTenant, observed: &Observed) -> Verdict {

@@ -16,6 +16,7 @@ use super::{
     kind::Kind,
     observations::ObjectKey,
     plan::{Build, Certificates, Deletion, Plan, Removal, Write},
+    rotation::{act::Done, look::Trouble, report},
     tenant_keys::{KeysError, Subject},
     writer::WriteError,
 };
@@ -36,6 +37,8 @@ pub struct Executed {
     pub key: Option<KeyStatus>,
     /// A change of the spec could not be announced, so nothing was done about it.
     pub unannounced: bool,
+    /// What a step of a rotation came to, if one was taken.
+    pub rotation: Option<Result<Done, Trouble>>,
     /// The finalizer is off: there is nothing left to publish to.
     pub gone: bool,
 }
@@ -152,6 +155,7 @@ impl Run<'_> {
             add_finalizer,
             namespace,
             ensure_keys,
+            rotation,
             certificates,
             mut writes,
             prune,
@@ -174,7 +178,7 @@ impl Run<'_> {
             }
         }
         let context = self.context;
-        let (keys, prepared) = futures::join!(
+        let (keys, rotated, prepared) = futures::join!(
             async {
                 if ensure_keys {
                     Some(
@@ -187,8 +191,19 @@ impl Run<'_> {
                     None
                 }
             },
+            async {
+                match rotation {
+                    // Boxed: hardly any pass has one, and none should be the larger for it.
+                    Some(step) => {
+                        let subject = subject(valid, self.tenant, context);
+                        Some(Box::pin(context.keys.step(subject, step)).await)
+                    }
+                    None => None,
+                }
+            },
             self.prepare(valid, namespace, certificates, &mut writes)
         );
+        self.note_rotation(rotated);
         match keys {
             Some(Ok(key)) => {
                 context.memory.announce(&self.uid, valid.generation);
@@ -230,6 +245,21 @@ impl Run<'_> {
                 false
             }
         }
+    }
+
+    /// A rotation that does not go on fails nothing: the keys in place serve.
+    fn note_rotation(&mut self, rotated: Option<Result<Done, KeysError>>) {
+        let memory = &self.context.memory;
+        if let Some(Ok(done)) = &rotated {
+            if let Some(replaced) = done.replaced {
+                memory.rotated(&self.uid, replaced);
+            }
+            self.done.key = report::key_after(done, memory.key(&self.uid));
+            if let Some(key) = &self.done.key {
+                memory.has_key(&self.uid, key.clone());
+            }
+        }
+        self.done.rotation = rotated.map(|rotated| rotated.map_err(|error| Trouble::from(&error)));
     }
 
     /// Writes everything that pods find when they start, and says whether they may: each group needs the one before.

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
+
 use super::act::Act;
 use crate::api::{SiloSettings, TenantStatus, tenant::KeyStatus};
 
@@ -35,6 +37,8 @@ struct Remembered {
     key_trouble: Option<(Option<KeyTrouble>, Instant)>,
     announced: Option<i64>,
     changing: Option<Act>,
+    clean: Option<(u32, Instant)>,
+    rotated_for: Option<Timestamp>,
 }
 
 /// What keeps pods from their keys, as reason and message.
@@ -113,6 +117,32 @@ impl Memory {
         self.lock().entry(uid.to_owned()).or_default().changing = act;
     }
 
+    /// How long no row has needed an older version than this one of the app's key; none where some still do.
+    pub fn clean(&self, uid: &str, version: Option<u32>) -> Duration {
+        let mut tenants = self.lock();
+        let remembered = tenants.entry(uid.to_owned()).or_default();
+        remembered.clean = match (remembered.clean, version) {
+            (Some((known, since)), Some(version)) if known == version => Some((known, since)),
+            (_, version) => version.map(|version| (version, Instant::now())),
+        };
+        remembered
+            .clean
+            .map_or(Duration::ZERO, |(_, since)| since.elapsed())
+    }
+
+    /// Keys from before this moment have been replaced.
+    pub fn rotated(&self, uid: &str, not_before: Timestamp) {
+        let mut tenants = self.lock();
+        let remembered = tenants.entry(uid.to_owned()).or_default();
+        remembered.rotated_for = remembered.rotated_for.max(Some(not_before));
+    }
+
+    /// The moment that the last rotation was for: keys from before it have been replaced, whatever clocks say.
+    #[must_use]
+    pub fn rotated_for(&self, uid: &str) -> Option<Timestamp> {
+        self.lock().get(uid)?.rotated_for
+    }
+
     /// The silo is what these settings make of it.
     pub fn built(&self, uid: &str, settings: &Arc<SiloSettings>) {
         self.lock().entry(uid.to_owned()).or_default().built_from = Some(settings.clone());
@@ -183,6 +213,19 @@ mod tests {
         assert_eq!(memory.failed("a"), LONGEST_WAIT);
         memory.succeeded("a");
         assert_eq!(memory.failed("a"), FIRST_WAIT, "success starts over");
+    }
+
+    #[test]
+    fn what_is_clean_is_so_for_one_version() {
+        let memory = Memory::default();
+        assert_eq!(memory.clean("a", None), Duration::ZERO);
+        memory.clean("a", Some(2));
+        std::thread::sleep(Duration::from_millis(20));
+        let since = memory.clean("a", Some(2));
+        assert!(since >= Duration::from_millis(20), "{since:?}");
+        assert!(memory.clean("a", Some(3)) < since, "another version");
+        memory.clean("a", None);
+        assert!(memory.clean("a", Some(3)) < since, "it was not clean");
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //! Around it: [`watches`] fill [`observations`] with [`seen`] objects, whose drift [`ownership`] tells; [`lease`] lets
 //! one replica write; [`storage_classes`] say when volumes are bound; [`plan_list`] tells admission which plans there are;
 //! [`plane`] keeps the plane's own certificates and [`registry`] the way to the registry; [`tenant_keys`] has keys made and
-//! destroyed; [`parts`] puts all together and [`run`] runs it.
+//! destroyed, and [`rotation`] has them replaced; [`parts`] puts all together and [`run`] runs it.
 
 pub mod act;
 pub mod assess;
@@ -34,6 +34,7 @@ pub mod probe;
 pub mod publish;
 pub mod reconcile;
 pub mod registry;
+pub mod rotation;
 pub mod run;
 pub mod seen;
 pub mod storage_classes;

@@ -16,6 +16,7 @@ use super::{
     observations::{ObjectKey, SiloObjects},
     ownership,
     probe::{AgentReport, Page},
+    rotation::look::{Looked, look},
     seen::{Facts, PodFacts, Seen},
     storage_classes::{self, Binding, Storage},
 };
@@ -49,6 +50,8 @@ pub struct Observed {
     pub announced: Option<i64>,
     /// What keeps pods from their keys, as reason and message; looked for only where one waits for them.
     pub key_trouble: Option<(String, String)>,
+    /// How far a rotation of the keys is, if one is due or under way.
+    pub rotation: Option<Looked>,
     /// Volumes of the silo; looked for only while it is being removed.
     pub volumes: Volumes,
     /// Now.
@@ -161,6 +164,7 @@ pub async fn observe(context: &Context, tenant: Arc<Tenant>) -> Result<Observed,
             .announced(&uid)
             .or_else(|| announced_in_status(&tenant)),
         key: context.memory.key(&uid).or_else(|| key_in_status(&tenant)),
+        rotation: None,
         volumes: Volumes::Unknown,
         now: Timestamp::now(),
         tenant,
@@ -174,6 +178,15 @@ pub async fn observe(context: &Context, tenant: Arc<Tenant>) -> Result<Observed,
         }
         return Ok(observed);
     }
+    observed.rotation = look(
+        context,
+        &observed.tenant,
+        observed.plan.as_deref(),
+        &observed.objects,
+        &mut observed.key,
+        observed.now,
+    )
+    .await;
     if observed.tenant.spec.state == TenantState::Active {
         if observed.lacks_keys() {
             observed.key_trouble = context.key_trouble(&uid).await;
@@ -226,7 +239,11 @@ async fn recognise_namespace(
 /// The key that the tenant's status tells of. A status that came with a resource of another UID, out of a backup, names
 /// another namespace, and its key is not this tenant's.
 pub(super) fn key_in_status(tenant: &Tenant) -> Option<KeyStatus> {
-    own_status(tenant)?.key.clone()
+    // One without data keys was written by a build that did not tell of them.
+    own_status(tenant)?
+        .key
+        .clone()
+        .filter(|key| !key.data_keys.is_empty())
 }
 
 /// The generation that the status speaks of: what came of it was announced before. Nothing came of one that was rejected.

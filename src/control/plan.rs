@@ -12,6 +12,10 @@ use super::{
     observations::ObjectKey,
     observe::{Observed, Volumes},
     ownership,
+    rotation::{
+        look::Looked,
+        next::{Next, Step, next},
+    },
     seen::{Facts, Outcome, Seen},
 };
 use crate::{
@@ -48,6 +52,8 @@ pub struct Build {
     pub namespace: Option<Manifest>,
     /// Have the tenant's keys made; pods that use them wait for it.
     pub ensure_keys: bool,
+    /// Take the next step of a rotation of its keys.
+    pub rotation: Option<Step>,
     /// Issue certificates; renewal keeps the authorities that the Secret `ca` holds.
     pub certificates: Option<Certificates>,
     /// What to write, by stage.
@@ -158,6 +164,7 @@ pub fn build(tenant: &ValidTenant, settings: &SiloSettings, observed: &Observed)
         certificates: certificates_due(tenant, observed),
         // Whoever is on the way out gets no new ones.
         ensure_keys: observed.key.is_none() && tenant.state != TenantState::Offboarded,
+        rotation: rotation_step(observed),
         ..Build::default()
     };
     let tenant = &with_volume_kept(tenant, observed);
@@ -206,6 +213,16 @@ pub fn build(tenant: &ValidTenant, settings: &SiloSettings, observed: &Observed)
         .map(deletion);
     build.prune.extend(unwanted);
     Plan::Build(Box::new(build))
+}
+
+fn rotation_step(observed: &Observed) -> Option<Step> {
+    match &observed.rotation {
+        Some(Looked::Far(rotation)) => match next(rotation) {
+            Next::Do(step) => Some(step),
+            Next::Wait(_) | Next::Nothing => None,
+        },
+        Some(Looked::Trouble(_)) | None => None,
+    }
 }
 
 fn is_in_place(seen: &Seen, manifest: &Manifest) -> bool {

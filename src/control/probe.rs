@@ -11,6 +11,7 @@ use kube::ResourceExt;
 use rustls::ClientConfig;
 use serde::Deserialize;
 
+use super::rotation::look::Answer;
 use crate::{
     api::Tenant,
     https::client::{self, Target},
@@ -26,8 +27,8 @@ pub const FRESH_FOR: Duration = Duration::from_mins(1);
 /// How long a certificate towards an agent is used; it is valid for an hour.
 const TRUST_FOR: Duration = Duration::from_mins(45);
 
-/// Port of the database's agent.
-const AGENT_PORT: u16 = 8443;
+/// Port of the database's agent and of the app.
+const HTTPS_PORT: u16 = 8443;
 
 /// Whether a tenant's page answers through the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct AgentReport {
     pub reason: Option<String>,
     /// Why it is not ready, for people.
     pub message: Option<String>,
+    /// The version of the backup key that its pod has, if it fetches one.
+    pub backup_key_version: Option<u32>,
 }
 
 /// How pages are reached.
@@ -145,7 +148,7 @@ impl Probes {
         }
         let (tls, _) = lock(&self.trust).get(uid).cloned()?;
         let target = Target {
-            address: format!("{ip}:{AGENT_PORT}"),
+            address: format!("{ip}:{HTTPS_PORT}"),
             server_name: "database".to_owned(),
             host: "database".to_owned(),
             path: "/status",
@@ -154,6 +157,30 @@ impl Probes {
         let report: AgentReport = serde_json::from_slice(&body).ok()?;
         lock(&self.databases).insert(uid.to_owned(), report.clone());
         Some(report)
+    }
+
+    /// Which keys the app's pod at `ip` says that it uses. It is asked under the name of its Service, which no gateway
+    /// passes on.
+    pub async fn app_keys(&self, uid: &str, ip: &str) -> Answer {
+        let Some((tls, _)) = lock(&self.trust).get(uid).cloned() else {
+            return Answer::Silent("the silo's authority is not known yet".to_owned());
+        };
+        let target = Target {
+            address: format!("{ip}:{HTTPS_PORT}"),
+            server_name: "app".to_owned(),
+            host: "app".to_owned(),
+            path: "/keyz",
+        };
+        match client::get(tls, &target, TIMEOUT).await {
+            Ok((status, _)) if status.is_server_error() => {
+                Answer::Silent(format!("it answers {status}"))
+            }
+            Ok((status, body)) if status.is_success() => {
+                serde_json::from_slice(&body).map_or(Answer::Unknown, Answer::Uses)
+            }
+            Ok(_) => Answer::Unknown,
+            Err(error) => Answer::Silent(error.to_string()),
+        }
     }
 
     /// Whether the agent of this silo can be asked.

@@ -10,12 +10,15 @@ use kube::{
     },
 };
 
-use super::{context::Context, observe::Observed, probe, writer::WriteError};
+use super::{
+    context::Context, observe::Observed, probe, rotation::report::ROTATING, writer::WriteError,
+};
 use crate::api::{
     Condition, ConditionStatus, ConditionType, Phase, Tenant, TenantState, TenantStatus,
 };
 
-/// While a silo comes up, what changes on the way is written at most this often: onboarding needs two writes.
+/// While a silo comes up or its keys are replaced, what changes on the way is written at most this often: onboarding
+/// needs two writes.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// How often a silo that is on its way is looked at again, changes aside.
@@ -71,17 +74,35 @@ fn says_the_same(known: &TenantStatus, status: &TenantStatus) -> bool {
     meaning(known) == meaning(status)
 }
 
-/// The silo is on its way before and after, in the same phase and for the same spec.
+/// The silo is on its way before and after, in the same phase and for the same spec; or its keys are being replaced, and
+/// nothing else changed.
 fn is_only_progress(before: &TenantStatus, status: &TenantStatus) -> bool {
-    before.phase == Phase::Provisioning
-        && status.phase == Phase::Provisioning
-        && before.observed_generation == status.observed_generation
+    let comes_up = before.phase == Phase::Provisioning && status.phase == Phase::Provisioning;
+    before.observed_generation == status.observed_generation
+        && (comes_up || without_rows(before) == without_rows(status))
+}
+
+/// A status without the figures of a rotation that goes on.
+fn without_rows(status: &TenantStatus) -> TenantStatus {
+    let mut status = status.clone();
+    if let Some(rotation) = status.key.as_mut().and_then(|key| key.rotation.as_mut()) {
+        rotation.rows_left = None;
+    }
+    for condition in &mut status.conditions {
+        if condition.reason == ROTATING {
+            condition.message.clear();
+        }
+    }
+    status
 }
 
 /// When to look again without any change: soon while the page is awaited, at the next renewal otherwise.
 fn next_look(context: &Context, observed: &Observed, status: &TenantStatus) -> Action {
     let uid = observed.tenant.uid().unwrap_or_default();
     match status.phase {
+        Phase::Ready | Phase::Degraded if is_rotating(status) => {
+            Action::requeue(LOOK_EVERY.max(context.memory.looked(&uid, false)))
+        }
         Phase::Ready => {
             context.memory.looked(&uid, true);
             Action::requeue(
@@ -97,6 +118,14 @@ fn next_look(context: &Context, observed: &Observed, status: &TenantStatus) -> A
         }
         _ => until_renewal(observed, status).map_or_else(Action::await_change, Action::requeue),
     }
+}
+
+/// Keys are being replaced, or wait for it.
+fn is_rotating(status: &TenantStatus) -> bool {
+    status
+        .conditions
+        .iter()
+        .any(|condition| condition.type_ == ConditionType::KeyReady && condition.reason == ROTATING)
 }
 
 fn until_renewal(observed: &Observed, status: &TenantStatus) -> Option<Duration> {

@@ -22,6 +22,9 @@ use crate::{
     telemetry::PassOutcome,
 };
 
+/// Wait before the next step of a rotation, which the one before has made possible.
+const NEXT_STEP: Duration = Duration::from_millis(20);
+
 /// Why a pass could not be finished; it is repeated with growing waits.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -156,8 +159,18 @@ fn conclude(
     for failure in &executed.failures {
         tracing::warn!(object = %failure.object, reason = %failure.error.reason(), error = %failure.error, "a step could not be done");
     }
+    if let Some(Err(trouble)) = &executed.rotation {
+        tracing::warn!(reason = %trouble.reason, error = %trouble.message, "the rotation of the keys does not go on");
+    }
     if executed.failures.is_empty() {
         context.memory.succeeded(uid);
+        // The next step of a rotation follows at once.
+        let action = if matches!(executed.rotation, Some(Ok(_))) {
+            context.memory.looked(uid, true);
+            Action::requeue(NEXT_STEP)
+        } else {
+            action
+        };
         let outcome = if is_settled {
             PassOutcome::Done
         } else {

@@ -104,6 +104,8 @@ pub struct PodFacts {
     pub ready: bool,
     /// Whether it ran to its end with success.
     pub succeeded: bool,
+    /// Whether nothing of it runs any more, nor will.
+    pub ended: bool,
     /// Since when it has been there without its keys, if it still is.
     pub without_keys_since: Option<Timestamp>,
     /// What keeps it from running, as reason and message.
@@ -234,6 +236,7 @@ fn pod_facts(object: &DynamicObject) -> PodFacts {
             text(condition, "/type") == Some("Ready") && text(condition, "/status") == Some("True")
         }),
         succeeded: text(data, "/status/phase") == Some("Succeeded"),
+        ended: matches!(text(data, "/status/phase"), Some("Succeeded" | "Failed")),
         without_keys_since: without_keys_since(data),
         trouble: pod_trouble(data),
     }

@@ -11,12 +11,12 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::act::{Act, Announcement};
+use super::rotation::{act::give_up, report};
 use crate::{
     api::tenant::KeyStatus,
     audit::Action,
@@ -70,6 +70,21 @@ impl KeysError {
     }
 }
 
+impl KeysError {
+    /// Whether it passes without anybody doing anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            // The key server read other versions than it has now: the next look sees them.
+            Self::KeyServer(ClientError::Refused(problem)) if problem.code == "conflict" => true,
+            Self::NotConnected => true,
+            Self::Registry(error) => error.is_transient(),
+            Self::KeyServer(error) => error.is_transient(),
+            Self::Nameless | Self::Uid(_) => false,
+        }
+    }
+}
+
 /// `kms-denied` as conditions have it: `KmsDenied`.
 fn camel_case(code: &str) -> String {
     code.split('-')
@@ -93,7 +108,17 @@ pub struct Subject<'a> {
     pub requester: Option<&'a str>,
 }
 
-impl Subject<'_> {
+impl<'a> Subject<'a> {
+    /// A tenant of which no more has to be known.
+    pub(super) const fn of_uid(uid: &'a str) -> Self {
+        Self {
+            uid,
+            name: "",
+            namespace: "",
+            requester: None,
+        }
+    }
+
     pub(super) fn tenant_uid(&self) -> Result<TenantUid, KeysError> {
         let uid: Uuid = self
             .uid
@@ -124,7 +149,7 @@ impl TenantKeys {
             namespace: subject.namespace.to_owned(),
         };
         let answer = self.keyserver.ensure(uid, &request).await?;
-        let status = status(&answer)?;
+        let status = report::key_status(&answer, None)?;
         if let Some(act) = act {
             let transaction = self.registry()?.begin().await?;
             act.finish(transaction, "done").await?;
@@ -134,12 +159,7 @@ impl TenantKeys {
 
     /// Why pods may not get the tenant's keys, as reason and message; none if nothing speaks against it.
     pub async fn trouble(&self, uid: &str) -> Option<(String, String)> {
-        let subject = Subject {
-            uid,
-            name: "",
-            namespace: "",
-            requester: None,
-        };
+        let subject = Subject::of_uid(uid);
         let asked = async {
             let uid = subject.tenant_uid()?;
             Ok::<_, KeysError>(self.keyserver.keys(uid, true).await?)
@@ -210,6 +230,7 @@ impl TenantKeys {
             }
         }
         tenants::offboard(&mut transaction, uid).await?;
+        give_up(&mut transaction, uid).await?;
         let key = keys::find(&mut transaction, uid).await?;
         let has_key = key.is_some_and(|key| key.id.is_some());
         let announcement = Announcement {
@@ -227,6 +248,7 @@ impl TenantKeys {
         subject.requester.unwrap_or(&self.actor)
     }
 
+    /// The registry, once it can be used.
     pub(super) fn registry(&self) -> Result<Registry, KeysError> {
         self.registry
             .borrow()
@@ -236,7 +258,7 @@ impl TenantKeys {
 }
 
 /// What the key server's answer says against using the key.
-fn unusable(answer: &Answer) -> Option<(String, String)> {
+pub(super) fn unusable(answer: &Answer) -> Option<(String, String)> {
     let found = match (&answer.key.kms, answer.key.state) {
         (None | Some(KeyState::Enabled), keys::State::Enabled) => return None,
         (Some(KeyState::Disabled), _) | (_, keys::State::Disabled) => {
@@ -253,17 +275,6 @@ fn unusable(answer: &Answer) -> Option<(String, String)> {
         (_, state) => ("KeyNotEnabled", format!("the tenant's key is {state}")),
     };
     Some((found.0.to_owned(), found.1))
-}
-
-fn status(answer: &Answer) -> Result<KeyStatus, KeysError> {
-    let key = &answer.key;
-    let id = key.id.as_ref().ok_or(KeysError::Nameless)?;
-    let since = key.rotated_at.unwrap_or(key.created_at);
-    Ok(KeyStatus {
-        id: id.to_string(),
-        version: i64::from(key.version),
-        rotated_at: Time(since.round(jiff::Unit::Second).unwrap_or(since)),
-    })
 }
 
 #[cfg(test)]

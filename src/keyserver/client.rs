@@ -135,6 +135,15 @@ pub struct OwnKey {
     pub key: Option<PlainKey>,
 }
 
+/// A pod's own keys of one purpose.
+#[derive(Debug)]
+pub struct OwnKeys {
+    /// Every version that can be needed, newest first.
+    pub keys: Vec<OwnKey>,
+    /// When it is worth asking again, if the key server says so.
+    pub again_in: Option<Duration>,
+}
+
 /// A client of the key server; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -162,7 +171,7 @@ impl Client {
     }
 
     /// The calling pod's own keys of this purpose, newest first; those in `have` are listed without the key itself.
-    pub async fn unwrap(&self, purpose: Purpose, have: &[u32]) -> Result<Vec<OwnKey>, ClientError> {
+    pub async fn unwrap(&self, purpose: Purpose, have: &[u32]) -> Result<OwnKeys, ClientError> {
         let request = UnwrapRequest {
             purpose,
             have: have.to_vec(),
@@ -340,7 +349,7 @@ fn refused(status: u16, body: &[u8]) -> Result<(), ClientError> {
     })
 }
 
-fn own_keys(status: u16, body: &[u8]) -> Result<Vec<OwnKey>, ClientError> {
+fn own_keys(status: u16, body: &[u8]) -> Result<OwnKeys, ClientError> {
     refused(status, body)?;
     // Errors of the parser quote what they read, which may be a key.
     let unreadable = |why: &str| ClientError::Answer {
@@ -361,7 +370,10 @@ fn own_keys(status: u16, body: &[u8]) -> Result<Vec<OwnKey>, ClientError> {
             key,
         });
     }
-    Ok(keys)
+    Ok(OwnKeys {
+        keys,
+        again_in: answer.again_in_seconds.map(Duration::from_secs),
+    })
 }
 
 fn decode(text: &str) -> Option<PlainKey> {

@@ -23,6 +23,7 @@ mod making;
 mod metrics;
 mod opening;
 mod outcome;
+mod pace;
 mod problem;
 mod record;
 mod run;

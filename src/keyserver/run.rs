@@ -18,6 +18,7 @@ use super::handlers;
 use super::kms::Kms;
 use super::metrics::Metrics;
 use super::opening::{self, Opening};
+use super::pace::Pace;
 use super::settings::KeyServerSettings;
 use super::shared::Shared;
 use super::tenants::Tenants;
@@ -143,6 +144,7 @@ fn shared(settings: &KeyServerSettings, surroundings: Surroundings) -> Shared {
             operator: settings.operator_account.clone(),
         },
         rates: Rates::new(settings.pod_rate, settings.pod_burst),
+        pace: Pace::default(),
         registry,
         kms: Kms::new(kms, metrics.clone()),
         metrics,

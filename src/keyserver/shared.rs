@@ -9,6 +9,7 @@ use super::admission::Rates;
 use super::authorize::Plane;
 use super::kms::Kms;
 use super::metrics::Metrics;
+use super::pace::Pace;
 use super::problem::{Code, Refusal};
 use super::tenants::Tenants;
 use crate::registry::{Registry, RegistryError};
@@ -23,6 +24,8 @@ pub struct Shared {
     pub plane: Plane,
     /// Who may ask how often.
     pub rates: Rates,
+    /// How soon pods are to ask again.
+    pub pace: Pace,
     /// The registry, as role `app`.
     pub registry: Registry,
     /// The KMS.

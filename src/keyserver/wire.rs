@@ -24,6 +24,9 @@ pub struct UnwrapAnswer<'a> {
     /// One entry a version; exactly one is active.
     #[serde(borrow)]
     pub keys: Vec<KeyEntry<'a>>,
+    /// Seconds until it is worth asking again: the fewer pods ask, the sooner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_in_seconds: Option<u64>,
 }
 
 /// One version. It does not print its key.

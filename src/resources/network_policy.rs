@@ -1,9 +1,9 @@
 //! Who may talk to whom. Everything else is dropped, in both directions.
 //!
 //! ```text
-//! gateway ──8443──► app ──────5432─┐
-//!                                  ├─► database ◄──8443── operator
-//!                   migrate ──5432─┘
+//! gateway ──8443──► app ◄────8443─── operator ──8443──► database
+//!
+//! app, migrate ──5432──► database
 //!
 //! app, migrate, database ──8443──► key server
 //! app, migrate, database ──53──► DNS
@@ -61,7 +61,7 @@ fn database(tenant: &ValidTenant, settings: &SiloSettings) -> NetworkPolicy {
     )
 }
 
-/// The app answers the gateway and asks its own database.
+/// The app answers the gateway, and the operator about its keys. It asks its own database.
 fn app(tenant: &ValidTenant, settings: &SiloSettings) -> NetworkPolicy {
     let gateway = NetworkPolicyPeer {
         namespace_selector: Some(namespace_named(&settings.gateway_dataplane_namespace)),
@@ -72,7 +72,10 @@ fn app(tenant: &ValidTenant, settings: &SiloSettings) -> NetworkPolicy {
         APP,
         APP,
         selector(APP),
-        vec![ingress(vec![gateway], HTTPS_PORT)],
+        vec![ingress(
+            vec![gateway, plane_pods(settings, OPERATOR)],
+            HTTPS_PORT,
+        )],
         database_and_keys(settings),
     )
 }

@@ -19,7 +19,7 @@ pub fn code<T: std::fmt::Debug>(result: Result<T, ClientError>) -> String {
 
 /// The active key's bytes.
 pub async fn active(client: &Client, purpose: Purpose) -> [u8; 32] {
-    let keys = client.unwrap(purpose, &[]).await.unwrap();
+    let keys = client.unwrap(purpose, &[]).await.unwrap().keys;
     let key: &OwnKey = keys.iter().find(|key| key.active).unwrap();
     *key.key.as_ref().unwrap().expose()
 }

@@ -75,8 +75,8 @@ async fn a_disabled_key_takes_nothing_from_a_pod_that_runs() {
     let pod = plane.api.pod(&acme.namespace, "app");
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let keeper = Keeper::new(&args(&plane, &pod, dir.path())).unwrap();
-    assert_eq!(keeper.look().await.unwrap().added, [1]);
-    assert!(keeper.look().await.unwrap().is_empty());
+    assert_eq!(keeper.look().await.unwrap().0.added, [1]);
+    assert!(keeper.look().await.unwrap().0.is_empty());
     plane.operate().disable(acme.uid).await.unwrap();
     let error = keeper.look().await.unwrap_err();
     assert!(matches!(error, KeeperError::Fetch { .. }), "{error}");

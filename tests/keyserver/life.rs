@@ -125,7 +125,7 @@ async fn a_rotation_asked_for_twice_happens_once() {
     assert_eq!(operator.rotate(acme.uid, rotate(1)).await.unwrap(), rotated);
     assert_eq!(code(operator.rotate(acme.uid, rotate(3)).await), "conflict");
     assert_eq!(code(operator.rotate(acme.uid, rotate(0)).await), "conflict");
-    let keys = app.unwrap(Purpose::App, &[]).await.unwrap();
+    let keys = app.unwrap(Purpose::App, &[]).await.unwrap().keys;
     let seen: Vec<_> = keys.iter().map(|key| (key.version, key.active)).collect();
     assert_eq!(seen, [(2, true), (1, false)]);
     let bytes = |at: usize| *keys[at].key.as_ref().unwrap().expose();
@@ -137,10 +137,10 @@ async fn a_rotation_asked_for_twice_happens_once() {
     assert_ne!(bytes(0), first);
     // Only what the pod does not have is unwrapped, and only that is audited.
     let rows = plane.rows("key-unwrapped").await.len();
-    let again = app.unwrap(Purpose::App, &[1, 2]).await.unwrap();
+    let again = app.unwrap(Purpose::App, &[1, 2]).await.unwrap().keys;
     assert!(again.iter().all(|key| key.key.is_none()), "{again:?}");
     assert_eq!(plane.rows("key-unwrapped").await.len(), rows);
-    let newer = app.unwrap(Purpose::App, &[1]).await.unwrap();
+    let newer = app.unwrap(Purpose::App, &[1]).await.unwrap().keys;
     assert_eq!(*newer[0].key.as_ref().unwrap().expose(), bytes(0));
     assert!(newer[1].key.is_none());
     assert_eq!(plane.rows("key-unwrapped").await.len(), rows + 2);
@@ -161,7 +161,7 @@ async fn a_retired_version_is_given_to_nobody() {
     let retired = operator.retire(acme.uid, retire(1)).await.unwrap();
     assert_eq!(operator.retire(acme.uid, retire(1)).await.unwrap(), retired);
     let app = plane.client(&plane.api.pod(&acme.namespace, "app"));
-    let keys = app.unwrap(Purpose::App, &[1]).await.unwrap();
+    let keys = app.unwrap(Purpose::App, &[1]).await.unwrap().keys;
     assert_eq!(keys.iter().map(|key| key.version).collect::<Vec<_>>(), [2]);
     assert_eq!(plane.rows("data-key-retired").await.len(), 2);
 }

@@ -123,7 +123,7 @@ async fn a_key_server_starts_serves_and_ends() {
     let deadline = Instant::now() + PATIENCE;
     let key = loop {
         match client.unwrap(Purpose::App, &[]).await {
-            Ok(keys) => break *keys[0].key.as_ref().unwrap().expose(),
+            Ok(own) => break *own.keys[0].key.as_ref().unwrap().expose(),
             Err(error) if error.is_transient() => {}
             Err(error) => panic!("{error}"),
         }

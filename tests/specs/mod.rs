@@ -87,6 +87,7 @@ fn merge(base: &mut Value, change: Value) {
 pub fn good() -> Vec<Value> {
     let named = |name: &str| with(tenant(), json!({"metadata": {"name": name}}));
     let spec = |change: Value| with(tenant(), json!({"spec": change}));
+    let rotation = |age: &str| with(plan(), json!({"spec": {"keys": {"rotateAfter": age}}}));
     let schedule = |line: &str| with(plan(), json!({"spec": {"backup": {"schedule": line}}}));
     let image = |name: &str| {
         with(
@@ -123,6 +124,13 @@ pub fn good() -> Vec<Value> {
         schedule("* * * * *"),
         schedule("*/15 0-6,22-23 1,15 */3 1-5"),
         schedule("0 23 31 12 7"),
+        spec(json!({"keys": {}})),
+        spec(json!({"keys": {"notBefore": "2026-11-21T12:00:00Z"}})),
+        spec(json!({"keys": {"notBefore": "2026-11-21T13:00:00.5+01:00"}})),
+        rotation("1h"),
+        rotation("90d"),
+        rotation("3650d"),
+        rotation("525600m"),
         with(plan(), json!({"spec": {"backup": null}})),
         with(
             plan(),

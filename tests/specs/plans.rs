@@ -69,6 +69,21 @@ pub fn databases() -> Vec<Bad> {
     ));
     bad.extend(rows(
         plan,
+        "spec.keys.rotateAfter",
+        vec![
+            ("keys for minutes", "59m"),
+            ("keys for no time", "0d"),
+            ("keys for decades", "3651d"),
+            ("an age without a unit", "90"),
+            ("an age of two units", "1d12h"),
+            ("an age in months", "3M"),
+            ("an age in words", "soon"),
+            ("a negative age", "-90d"),
+        ],
+        |age| json!({"spec": {"keys": {"rotateAfter": age}}}),
+    ));
+    bad.extend(rows(
+        plan,
         "spec.database.storageClassName",
         vec![
             ("a class with a slash", "a/b"),

@@ -130,6 +130,26 @@ pub fn tenant_specs() -> Vec<Bad> {
             json!({"app": {"replicas": "2"}}),
         ),
         field(
+            "spec.keys.notBefore",
+            "a day",
+            json!({"keys": {"notBefore": "2026-11-21"}}),
+        ),
+        field(
+            "spec.keys.notBefore",
+            "a time in words",
+            json!({"keys": {"notBefore": "yesterday"}}),
+        ),
+        field(
+            "spec.keys.notBefore",
+            "a time without a zone",
+            json!({"keys": {"notBefore": "2026-11-21T12:00:00"}}),
+        ),
+        field(
+            "spec.keys.rotateAfter",
+            "what is the plan's to say",
+            json!({"keys": {"rotateAfter": "90d"}}),
+        ),
+        field(
             "spec.owner.email",
             "an owner without an address",
             json!({"owner": {"email": null}}),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::keys::Purpose;
 use crate::keyserver::client::ClientArgs;
 
-/// Seconds between two looks for new versions.
+/// Seconds between two looks for new versions, at most.
 pub const KEYS_PERIOD: u64 = 60;
 
 /// Arguments of `granary agent keys`. Each default fits the pods that the operator builds.
@@ -24,13 +24,13 @@ pub struct KeysArgs {
     #[command(flatten)]
     pub client: ClientArgs,
 
-    /// Seconds between two looks for new versions
+    /// Seconds between two looks for new versions; the key server may ask for sooner ones
     #[arg(long, default_value_t = KEYS_PERIOD, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub every_seconds: u64,
 }
 
 impl KeysArgs {
-    /// Time between two looks for new versions.
+    /// The longest time between two looks for new versions.
     #[must_use]
     pub fn every(&self) -> Duration {
         Duration::from_secs(self.every_seconds)

@@ -17,6 +17,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause while there are no keys yet, and an app waits for them.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// The key server may ask for looks at this distance, not for closer ones.
+const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
+
 /// Why the keys could not be looked at.
 #[derive(Debug, thiserror::Error)]
 pub enum KeeperError {
@@ -86,10 +89,10 @@ impl Keeper {
         let mut pauses = pauses();
         loop {
             let pause = match self.look().await {
-                Ok(change) => {
+                Ok((change, again_in)) => {
                     self.tell(&change);
                     pauses = self::pauses();
-                    self.every
+                    again_in
                 }
                 Err(error) => {
                     let wanted = pauses.next().unwrap_or(LONGEST_PAUSE);
@@ -108,10 +111,10 @@ impl Keeper {
         }
     }
 
-    /// Asks once, and makes the folder what the answer says.
-    pub async fn look(&self) -> Result<Change, KeeperError> {
+    /// Asks once, and makes the folder what the answer says. Also says when to ask again.
+    pub async fn look(&self) -> Result<(Change, Duration), KeeperError> {
         let have = self.folder.versions()?;
-        let keys = self
+        let answer = self
             .client
             .unwrap(self.purpose, &have)
             .await
@@ -119,7 +122,12 @@ impl Keeper {
                 purpose: self.purpose,
                 source,
             })?;
-        Ok(self.folder.update(&keys)?)
+        let change = self.folder.update(&answer.keys)?;
+        let wanted = answer.again_in.unwrap_or(self.every);
+        Ok((
+            change,
+            wanted.clamp(SHORTEST_PERIOD.min(self.every), self.every),
+        ))
     }
 
     fn tell(&self, change: &Change) {

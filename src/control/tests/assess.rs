@@ -8,6 +8,7 @@ use crate::{
         execute::{Executed, Failure},
         observations::ObjectKey,
         probe::AgentReport,
+        rotation::look::{Looked, Trouble},
         tenant_keys::KeysError,
         writer::WriteError,
     },
@@ -373,4 +374,38 @@ fn a_namespace_that_is_somebody_elses_holds_up_everything() {
         );
     }
     assert_eq!(condition(&status, ConditionType::Ready).1, "NameTaken");
+}
+
+/// A rotation that could not be looked at, for this reason.
+fn rotation_trouble(passes: bool) -> Scene {
+    let mut scene = served();
+    scene.observed.rotation = Some(Looked::Trouble(Trouble {
+        reason: "KmsDenied".to_owned(),
+        message: "the KMS refuses".to_owned(),
+        passes,
+    }));
+    scene
+}
+
+#[test]
+fn a_rotation_that_waits_leaves_the_tenant_ready() {
+    let status = status(&rotation_trouble(true));
+    assert_eq!(status.phase, Phase::Ready);
+    let (holds, reason, message) = condition(&status, ConditionType::KeyReady);
+    assert_eq!(
+        (holds, reason.as_str()),
+        (ConditionStatus::True, "Rotating")
+    );
+    assert!(message.contains("the KMS refuses"), "{message}");
+}
+
+#[test]
+fn a_rotation_that_is_refused_says_why() {
+    let status = status(&rotation_trouble(false));
+    let (holds, reason, message) = condition(&status, ConditionType::KeyReady);
+    assert_eq!(
+        (holds, reason.as_str()),
+        (ConditionStatus::False, "KmsDenied")
+    );
+    assert!(message.contains("pods that have theirs go on"), "{message}");
 }

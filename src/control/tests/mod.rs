@@ -23,7 +23,11 @@ use super::{
     storage_classes::{Binding, Storage},
 };
 use crate::{
-    api::{Plan, SiloSettings, Tenant, ValidTenant, tenant::KeyStatus},
+    api::{
+        Plan, SiloSettings, Tenant, ValidTenant,
+        keys::{DataKeyPurpose, DataKeyState, DataKeyStatus},
+        tenant::KeyStatus,
+    },
     pki::{self, Lifetimes},
     resources::{self, Manifest, certificates},
 };
@@ -75,6 +79,14 @@ fn key() -> KeyStatus {
         id: format!("local:{UID}"),
         version: 1,
         rotated_at: Time(now()),
+        data_keys: vec![DataKeyStatus {
+            purpose: DataKeyPurpose::App,
+            version: 1,
+            state: DataKeyState::Active,
+            since: Time(now()),
+            kept: None,
+        }],
+        rotation: None,
     }
 }
 
@@ -100,6 +112,7 @@ impl Scene {
             key: None,
             key_trouble: None,
             announced: Some(1),
+            rotation: None,
             volumes: Volumes::Unknown,
             now: now(),
         };

@@ -1,6 +1,7 @@
 //! `POST /v1/unwrap`: a pod gets the keys of its own silo.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -63,8 +64,9 @@ async fn give(
         .iter()
         .filter(|key| !input.have.contains(&key.context.version))
         .collect();
+    let again = shared.pace.again(&admitted.caller.pod_uid, Instant::now());
     if wanted.is_empty() {
-        return answer(&found, &[], Outcome("unchanged"));
+        return answer(&found, &[], again, Outcome("unchanged"));
     }
     let versions: Vec<u32> = wanted.iter().map(|key| key.context.version).collect();
     let detail = json!({"purpose": input.purpose, "versions": versions});
@@ -84,7 +86,7 @@ async fn give(
     };
     // Without its second row nothing is given out.
     trail.finish(shared.registry.begin().await?).await?;
-    answer(&found, &plain, Outcome("granted"))
+    answer(&found, &plain, again, Outcome("granted"))
 }
 
 /// The key of the caller's own silo and its data keys that can be needed for reading, if the caller may have them.
@@ -135,6 +137,7 @@ fn whose(owner: &Owner) -> (TenantUid, &str) {
 fn answer(
     found: &[DataKey],
     plain: &[(u32, PlainKey)],
+    again: u64,
     outcome: Outcome,
 ) -> Result<Response, Refusal> {
     let texts: Vec<(u32, Zeroizing<String>)> = plain
@@ -154,7 +157,11 @@ fn answer(
         })
         .collect();
     let mut body = Zeroizing::new(Vec::with_capacity(ENTRY * (found.len() + 1)));
-    serde_json::to_writer(&mut *body, &UnwrapAnswer { keys }).map_err(|error| {
+    let answer = UnwrapAnswer {
+        keys,
+        again_in_seconds: Some(again),
+    };
+    serde_json::to_writer(&mut *body, &answer).map_err(|error| {
         tracing::error!(%error, "an answer could not be written");
         Refusal::new(Code::Internal, "the answer could not be written")
     })?;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -128,26 +129,28 @@ pub(super) async fn time_limit(request: Request, next: Next) -> Response {
 /// Refuses requests for a host that is not the tenant's: with 421 a browser or gateway that reused a connection
 /// opens another one.
 pub(super) async fn host(State(app): State<App>, request: Request, next: Next) -> Response {
-    let asked = request
-        .uri()
-        .authority()
-        .map(ToString::to_string)
-        .or_else(|| {
-            request
-                .headers()
-                .get(header::HOST)
-                .and_then(|host| host.to_str().ok())
-                .map(str::to_owned)
-        });
-    let ours = asked.as_deref().is_some_and(|authority| {
-        let host = host_name(authority);
-        host == app.url.host() || in_cluster(&host)
-    });
+    let ours = asked_host(&request).is_some_and(|host| host == app.url.host() || in_cluster(&host));
     if ours {
         next.run(request).await
     } else {
         Problem::WrongHost.into_response()
     }
+}
+
+/// Hides a page from everybody who comes by the tenant's public name, as all do who come through the gateway.
+pub(super) async fn not_public(request: Request, next: Next) -> Response {
+    if asked_host(&request).is_some_and(|host| in_cluster(&host)) {
+        next.run(request).await
+    } else {
+        Problem::NotFound.into_response()
+    }
+}
+
+/// The host that a request is for.
+fn asked_host(request: &Request) -> Option<String> {
+    let authority = request.uri().authority().map(Authority::as_str);
+    let named = || request.headers().get(header::HOST)?.to_str().ok();
+    authority.or_else(named).map(host_name)
 }
 
 /// Host name without port and trailing dot, in lower case.

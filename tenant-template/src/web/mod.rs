@@ -79,10 +79,13 @@ pub fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(app.clone(), guard::origin))
         .layer(from_fn_with_state(app.clone(), guard::host));
+    let keys = Router::new()
+        .route("/keyz", get(health::keys))
+        .layer(from_fn_with_state(app.clone(), guard::not_public));
     Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
-        .route("/keyz", get(health::keys))
+        .merge(keys)
         .merge(pages)
         .layer(from_fn(guard::time_limit))
         .layer(from_fn_with_state(app.clone(), guard::answer))

@@ -113,6 +113,12 @@ impl Client {
         sender.send_request(request).await.unwrap().status()
     }
 
+    /// Asks as those do who come by the Service and not by the gateway.
+    pub async fn get_inside(&mut self, path: &str) -> Answer {
+        let request = Request::get(path).header(header::HOST, "app");
+        self.send(request.body(Body::empty()).unwrap()).await
+    }
+
     pub async fn get(&mut self, path: &str) -> Answer {
         self.send(Request::get(path).body(Body::empty()).unwrap())
             .await

@@ -26,7 +26,7 @@ async fn ready(client: &mut Client) {
 }
 
 async fn keyz(client: &mut Client) -> Value {
-    let answer = client.get("/keyz").await;
+    let answer = client.get_inside("/keyz").await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     serde_json::from_str(&answer.body).unwrap()
 }
@@ -120,6 +120,15 @@ async fn a_form_sent_twice_is_one_entry_though_sealed_texts_differ() {
         assert_eq!(client.post("/entries", &form).await.location(), first);
     }
     assert_eq!(app.query::<i64>("SELECT count(*) FROM entry").await, 2);
+}
+
+#[tokio::test]
+async fn which_keys_are_in_use_is_told_inside_the_cluster_only() {
+    let app = App::started().await;
+    let mut client = app.client();
+    ready(&mut client).await;
+    assert_eq!(client.get("/keyz").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(keyz(&mut client).await["active"], 1);
 }
 
 #[tokio::test]
@@ -333,7 +342,7 @@ async fn not_ready_without_keys() {
     assert!(!reason.contains('/'), "the reason names no file: {reason}");
     assert_eq!(client.get("/healthz").await.status, StatusCode::OK);
     for path in ["/", "/keyz"] {
-        let answer = client.get(path).await;
+        let answer = client.get_inside(path).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
         assert!(
             answer.text().contains("cannot be opened right now"),
