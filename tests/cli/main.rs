@@ -9,6 +9,7 @@
 mod evidence;
 mod fake;
 mod files;
+mod keys;
 mod program;
 mod server;
 mod shell;

@@ -39,6 +39,7 @@ mod lifecycle;
 mod plane;
 mod plane_secrets;
 mod releases;
+mod rotation;
 mod silo;
 #[path = "../specs/mod.rs"]
 mod specs;

@@ -35,7 +35,7 @@ fn rows(tenant: &str) -> Vec<Value> {
 }
 
 /// Acts in the audit about a tenant, as `action phase`, oldest first.
-fn acts(tenant: &str) -> Vec<String> {
+pub fn acts(tenant: &str) -> Vec<String> {
     rows(tenant)
         .iter()
         .map(|row| {
@@ -46,7 +46,7 @@ fn acts(tenant: &str) -> Vec<String> {
 }
 
 /// How often each of these is among the acts.
-fn counts<const N: usize>(acts: &[String], wanted: [&str; N]) -> [usize; N] {
+pub fn counts<const N: usize>(acts: &[String], wanted: [&str; N]) -> [usize; N] {
     wanted.map(|wanted| acts.iter().filter(|act| *act == wanted).count())
 }
 

@@ -140,7 +140,8 @@ pub async fn add_entry(host: &str, description: &str) {
     .await;
 }
 
-async fn send_entry(host: &str, page: &Answer, description: &str) -> Answer {
+/// Sends the form of `page` as an expense.
+pub async fn send_entry(host: &str, page: &Answer, description: &str) -> Answer {
     let cookie = page.headers[header::SET_COOKIE]
         .to_str()
         .expect("text")
