@@ -46,6 +46,8 @@ pub struct Injection {
 pub struct Trace {
     /// The effects that were begun while their process was alive, in order.
     pub begun: Vec<Effect>,
+    /// The effects that were carried out, in the order in which they were answered; also those whose answer was lost.
+    pub happened: Vec<Effect>,
     /// Whether the fault has happened.
     pub fired: bool,
 }
@@ -121,6 +123,9 @@ pub async fn perform<T, E: Failing>(
         Next::Nothing => Err(E::lost(effect)),
         Next::Happens(None) => {
             let answer = call.await;
+            if answer.is_ok() {
+                note(effect, tenant);
+            }
             // Where the process died while this was under way, nobody hears the answer.
             if is_dead(effect, tenant) {
                 return Err(E::lost(effect));
@@ -132,12 +137,16 @@ pub async fn perform<T, E: Failing>(
             Err(E::lost(effect))
         }
         Next::Happens(Some(Fault::CrashAfter)) => {
-            let _unheard = call.await;
+            if call.await.is_ok() {
+                note(effect, tenant);
+            }
             kill(effect, tenant);
             Err(E::lost(effect))
         }
         Next::Happens(Some(Fault::LoseReply)) => {
-            let _unheard = call.await;
+            if call.await.is_ok() {
+                note(effect, tenant);
+            }
             Err(E::lost(effect))
         }
         Next::Happens(Some(Fault::Refuse)) => Err(E::refused(effect)),
@@ -166,6 +175,13 @@ fn begin(effect: Effect, tenant: Option<TenantUid>) -> Next {
         .map(|injection| injection.fault);
     watched.trace.fired |= fault.is_some();
     Next::Happens(fault)
+}
+
+fn note(effect: Effect, tenant: Option<TenantUid>) {
+    let mut tenants = tenants();
+    if let Some(watched) = tenant.and_then(|tenant| tenants.get_mut(&tenant)) {
+        watched.trace.happened.push(effect);
+    }
 }
 
 fn is_dead(effect: Effect, tenant: Option<TenantUid>) -> bool {

@@ -1,0 +1,255 @@
+//! Everything that there is of a tenant, in a form in which two tenants can be compared.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use granary::api::{LABEL_TENANT_UID, Tenant};
+use granary::audit::{Filter, Record};
+use granary::control::kind::Kind;
+use granary::keys::{KeyState, Kms as _, WrappedKey};
+use granary::registry::{data_keys, keys, operations, tenants};
+use kube::api::ListParams;
+use kube::core::DynamicObject;
+use kube::{Api, ResourceExt};
+use serde_json::Value;
+
+use crate::audit;
+use crate::life::Life;
+
+/// What differs between two objects that are the same: addresses, names that were drawn, versions.
+const ACCIDENTS: [&str; 7] = [
+    "clusterIP",
+    "clusterIPs",
+    "annotations",
+    "batch.kubernetes.io/controller-uid",
+    "controller-uid",
+    "finalizers",
+    "volumeName",
+];
+
+/// What there is, by what it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State(BTreeMap<String, String>);
+
+impl State {
+    /// What is otherwise in `found`, a line each.
+    pub fn differences(&self, found: &Self) -> String {
+        let mut text = String::new();
+        for (what, is) in &found.0 {
+            match self.0.get(what) {
+                Some(wanted) if wanted == is => {}
+                Some(wanted) => writeln!(text, "  {what}: {is}\n    instead of {wanted}").unwrap(),
+                None => writeln!(text, "  {what} should not be: {is}").unwrap(),
+            }
+        }
+        for what in self.0.keys().filter(|what| !found.0.contains_key(*what)) {
+            writeln!(text, "  {what} is missing").unwrap();
+        }
+        text
+    }
+
+    fn note(&mut self, what: impl Into<String>, is: impl Into<String>) {
+        self.0.insert(what.into(), is.into());
+    }
+}
+
+/// What there is of this tenant.
+pub async fn of(life: &Life, tenant: Option<&Tenant>) -> State {
+    let mut state = State::default();
+    resource(life, tenant, &mut state);
+    objects(life, &mut state).await;
+    registry(life, &mut state).await;
+    let rows = rows(life).await;
+    for (place, wrong) in audit::unfinished(&rows)
+        .into_iter()
+        .chain(audit::unannounced(&life.trace().happened))
+        .enumerate()
+    {
+        state.note(format!("audit, wrong {place}"), wrong);
+    }
+    for action in ["tenant-onboarded", "tenant-offboarded"] {
+        let mut of_it: Vec<&str> = rows
+            .iter()
+            .filter(|row| row.action == action)
+            .map(|row| row.phase.as_str())
+            .collect();
+        of_it.sort_unstable();
+        state.note(format!("audit, {action}"), of_it.join(" "));
+    }
+    state
+}
+
+/// Whether nobody says that the tenant is gone while it is not.
+pub async fn claims(life: &Life, tenant: Option<&Tenant>) -> Result<(), String> {
+    let mut connection = life.plane.registry.acquire().await.unwrap();
+    let known = tenants::find(&mut connection, life.uid).await.unwrap();
+    let is_tombstone = known.is_some_and(|known| known.state == tenants::State::Tombstone);
+    drop(connection);
+    let is_finished = rows(life)
+        .await
+        .iter()
+        .any(|row| row.action == "tenant-offboarded" && row.phase == "finished");
+    if tenant.is_some() && !is_tombstone && !is_finished {
+        return Ok(());
+    }
+    let mut state = State::default();
+    objects(life, &mut state).await;
+    let objects = state.0.len();
+    let key = kms(life).await;
+    if objects == 0 && matches!(key, None | Some(KeyState::PendingDeletion { .. })) {
+        return Ok(());
+    }
+    Err(format!(
+        "it is said to be gone, and there are {objects} objects and a key that is {key:?}"
+    ))
+}
+
+fn resource(life: &Life, tenant: Option<&Tenant>, state: &mut State) {
+    let Some(tenant) = tenant else {
+        return state.note("tenant", "gone");
+    };
+    state.note("tenant, finalizers", tenant.finalizers().join(" "));
+    let status = tenant.status.clone().unwrap_or_default();
+    state.note("tenant, phase", format!("{:?}", status.phase));
+    state.note(
+        "tenant, speaks of its generation",
+        (status.observed_generation == tenant.metadata.generation).to_string(),
+    );
+    state.note(
+        "tenant, key",
+        status
+            .key
+            .map_or_else(String::new, |key| key.version.to_string()),
+    );
+    for condition in status.conditions {
+        let is = format!("{:?} {}", condition.status, condition.reason);
+        state.note(
+            format!("tenant, {:?}", condition.type_),
+            anonymous(life, &is),
+        );
+    }
+}
+
+/// Every object with the tenant's label, and everything in its namespace.
+async fn objects(life: &Life, state: &mut State) {
+    let labelled = ListParams::default().labels(&format!("{LABEL_TENANT_UID}={}", life.uid));
+    for kind in Kind::ALL {
+        // Pods are made by controllers, when those come to it.
+        if kind == Kind::Pod {
+            continue;
+        }
+        let client = life.plane.client.clone();
+        let everywhere: Api<DynamicObject> = Api::all_with(client.clone(), &kind.api());
+        let mut found = everywhere.list(&labelled).await.unwrap().items;
+        if kind != Kind::Namespace {
+            let api: Api<DynamicObject> =
+                Api::namespaced_with(client, &life.namespace, &kind.api());
+            found.extend(api.list(&ListParams::default()).await.unwrap());
+        }
+        for object in found {
+            let what = format!("{} {}", kind.name(), object.name_any());
+            state.note(anonymous(life, &what), anonymous(life, &content(&object)));
+        }
+    }
+}
+
+fn content(object: &DynamicObject) -> String {
+    if object.metadata.deletion_timestamp.is_some() {
+        return "on its way out".to_owned();
+    }
+    let mut data = object.data.clone();
+    let labels = serde_json::to_value(object.labels()).unwrap();
+    let Some(fields) = data.as_object_mut() else {
+        return labels.to_string();
+    };
+    fields.remove("status");
+    // Of what is secret or made anew each time, only that it is there.
+    if let Some(Value::Object(entries)) = fields.get_mut("data") {
+        entries.values_mut().for_each(|value| *value = Value::Null);
+    }
+    fields.insert("labels".to_owned(), labels);
+    without_accidents(&mut data);
+    data.to_string()
+}
+
+fn without_accidents(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|name, _| !ACCIDENTS.contains(&name.as_str()));
+            fields.values_mut().for_each(without_accidents);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_accidents),
+        _ => {}
+    }
+}
+
+/// The text without what tells one tenant from another.
+fn anonymous(life: &Life, text: &str) -> String {
+    text.replace(&life.namespace, "NAMESPACE")
+        .replace(&life.uid.to_string(), "UID")
+        .replace(&life.name, "NAME")
+}
+
+async fn registry(life: &Life, state: &mut State) {
+    let mut connection = life.plane.registry.acquire().await.unwrap();
+    let known = tenants::find(&mut connection, life.uid).await.unwrap();
+    state.note(
+        "registry, tenant",
+        known.map_or("none", |known| known.state.as_str()),
+    );
+    let key = keys::find(&mut connection, life.uid).await.unwrap();
+    let described = key.as_ref().map(|key| {
+        let (state, version, named) = (key.state, key.version, key.id.is_some());
+        format!("{state}, version {version}, named: {named}")
+    });
+    state.note("registry, key", described.unwrap_or_default());
+    for operation in operations::of_tenant(&mut connection, life.uid)
+        .await
+        .unwrap()
+    {
+        state.note(
+            format!("registry, operation {}", operation.kind),
+            format!("{}, {}", operation.step, operation.state),
+        );
+    }
+    let found = data_keys::of_tenant(&mut connection, life.uid)
+        .await
+        .unwrap();
+    drop(connection);
+    for data in found {
+        let id = key.as_ref().and_then(|key| key.id.as_ref()).unwrap();
+        let wrapped = WrappedKey::from_bytes(&data.wrapped).unwrap();
+        let kms = &life.plane.keyserver.kms;
+        let opens = kms.unwrap(id, &wrapped, &data.context).await.is_ok();
+        state.note(
+            format!("data key {} {}", data.context.purpose, data.context.version),
+            format!("{}, opens: {opens}", data.state),
+        );
+    }
+    let is = match kms(life).await {
+        Some(KeyState::PendingDeletion { .. }) => "pending deletion".to_owned(),
+        Some(other) => format!("{other:?}"),
+        None => "none".to_owned(),
+    };
+    state.note("kms, key", is);
+}
+
+/// What the KMS says of the key that the registry names.
+async fn kms(life: &Life) -> Option<KeyState> {
+    let mut connection = life.plane.registry.acquire().await.unwrap();
+    let key = keys::find(&mut connection, life.uid).await.unwrap();
+    drop(connection);
+    let id = key?.id?;
+    Some(life.plane.keyserver.kms.describe(&id).await.unwrap())
+}
+
+async fn rows(life: &Life) -> Vec<Record> {
+    let filter = Filter {
+        tenant_uid: Some(life.uid),
+        ..Filter::default()
+    };
+    let mut connection = life.plane.registry.acquire().await.unwrap();
+    granary::audit::page(&mut connection, &filter, 0, 1000)
+        .await
+        .unwrap()
+}
