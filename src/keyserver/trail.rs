@@ -8,13 +8,27 @@ use serde_json::{Value, json};
 use super::authenticate::Caller;
 use super::problem::Refusal;
 use super::shared::Shared;
-use crate::audit::{self, Action, Entry, Phase};
+use crate::audit::{self, Action, Entry, Filter, Phase};
 use crate::effects::{Commit, Effect};
 use crate::keys::TenantUid;
 use crate::registry::{RegistryError, Transaction};
 
 /// The outcome of what was done.
 const DONE: &str = "done";
+
+/// How many rows are looked at for a tenant's last act: there may be refusals after it.
+const LAST_ROWS: u32 = 16;
+
+/// What became of a tenant's last act of one kind.
+#[derive(Clone, Debug)]
+pub enum Last {
+    /// It has no second row: this server ended in the middle, or the registry did not take the row.
+    Interrupted(Trail),
+    /// It was done.
+    Done,
+    /// It failed, or there was none.
+    NotDone,
+}
 
 /// One act of one caller.
 #[derive(Clone, Debug)]
@@ -40,6 +54,34 @@ impl Trail {
             started = started.of(uid, name);
         }
         Self { started }
+    }
+
+    /// Whether the tenant's last act of this kind is known to be done.
+    pub async fn last(
+        shared: &Shared,
+        action: Action,
+        uid: TenantUid,
+    ) -> Result<Last, RegistryError> {
+        let filter = Filter {
+            tenant_uid: Some(uid),
+            action: Some(action.as_str().to_owned()),
+            ..Filter::default()
+        };
+        let mut connection = shared.registry.acquire().await?;
+        let rows = audit::latest(&mut connection, &filter, LAST_ROWS).await?;
+        let refused = Phase::Refused.as_str();
+        Ok(match rows.into_iter().rfind(|row| row.phase != refused) {
+            Some(row) if row.phase == Phase::Started.as_str() => Last::Interrupted(Self {
+                started: Entry {
+                    id: row.id,
+                    actor: row.actor,
+                    detail: row.detail,
+                    ..Entry::started("", action).of(uid, row.tenant.unwrap_or_default())
+                },
+            }),
+            Some(row) if row.outcome.as_deref() == Some(DONE) => Last::Done,
+            _ => Last::NotDone,
+        })
     }
 
     /// Announces it and commits, together with the change that it announces.

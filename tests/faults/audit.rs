@@ -37,6 +37,21 @@ pub fn unfinished(rows: &[Record]) -> Vec<String> {
         .collect()
 }
 
+/// The KMS's operations that happened and that no row says are done.
+pub fn unsaid(happened: &[Effect], rows: &[Record]) -> Vec<String> {
+    let is_said = |action: &str| {
+        rows.iter()
+            .any(|row| row.action == action && row.outcome.as_deref() == Some("done"))
+    };
+    ANNOUNCED
+        .into_iter()
+        .filter(|(operation, action)| {
+            *operation != "unwrap" && happened.contains(&Effect::Kms(operation)) && !is_said(action)
+        })
+        .map(|(operation, action)| format!("{operation} happened, and no {action} is done"))
+        .collect()
+}
+
 /// Which data key a row is about, if it is about one.
 fn subject(row: &Record) -> [Option<&Value>; 2] {
     ["purpose", "version"].map(|field| row.detail.get(field))

@@ -26,6 +26,7 @@ mod audit;
 mod cluster;
 mod daemon;
 mod flow;
+mod injection;
 mod keyserver;
 mod life;
 mod operator;

@@ -12,7 +12,7 @@ use granary::control::context::Context;
 use granary::control::kind::Kind;
 use granary::control::lease::{Elector, Leadership};
 use granary::control::memory::Memory;
-use granary::control::observations::Observations;
+use granary::control::observations::{ObjectKey, Observations};
 use granary::control::parts::{Parts, Shared};
 use granary::control::watches::{Triggers, Watches};
 use granary::control::writer::Writer;
@@ -118,12 +118,16 @@ impl Operators {
         Arc::new(context)
     }
 
-    /// Lists a tenant's objects, as a process does that has just started.
-    pub async fn list_again(&self, uid: &str) {
+    /// Lists a silo's objects, as a process does that has just started.
+    pub async fn list_again(&self, uid: &str, namespace: &str) {
         let mut listed = Vec::new();
         let params = ListParams::default().labels(&format!("{LABEL_TENANT_UID}={uid}"));
         for kind in Kind::ALL {
-            let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind.api());
+            let (client, resource) = (self.client.clone(), kind.api());
+            let api: Api<DynamicObject> = match kind {
+                Kind::Namespace => Api::all_with(client, &resource),
+                _ => Api::namespaced_with(client, namespace, &resource),
+            };
             for object in api.list(&params).await.unwrap() {
                 listed.push((
                     kind,
@@ -133,12 +137,17 @@ impl Operators {
                 self.observations.apply(kind, &object);
             }
         }
-        for key in self.observations.silo(uid).into_keys() {
+        for key in self.known(uid) {
             let found = (key.kind, key.namespace.clone(), key.name.clone());
             if !listed.contains(&found) {
                 self.observations.forget(uid, &key);
             }
         }
+    }
+
+    /// Every object that carries the tenant's label, wherever it is, as the watches have it.
+    pub fn known(&self, uid: &str) -> Vec<ObjectKey> {
+        self.observations.silo(uid).into_keys().collect()
     }
 }
 

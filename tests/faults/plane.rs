@@ -14,7 +14,7 @@ use crate::operator::Operators;
 use crate::postgres::Postgres;
 
 /// How many tenants live side by side. Most of the time they wait for a namespace to go.
-pub const SIDE_BY_SIDE: usize = 16;
+pub const SIDE_BY_SIDE: usize = 24;
 
 /// API server, registry, key server, KMS and operators.
 pub struct Plane {

@@ -48,6 +48,14 @@ impl State {
         text
     }
 
+    /// Whether the tenant's resource is as in this state, whatever else there is.
+    pub fn tells_of(&self, life: &Life, tenant: Option<&Tenant>) -> bool {
+        let mut found = Self::default();
+        resource(life, tenant, &mut found);
+        let of_resource = self.0.iter().filter(|(what, _)| what.starts_with("tenant"));
+        of_resource.eq(found.0.iter())
+    }
+
     fn note(&mut self, what: impl Into<String>, is: impl Into<String>) {
         self.0.insert(what.into(), is.into());
     }
@@ -58,13 +66,16 @@ pub async fn of(life: &Life, tenant: Option<&Tenant>) -> State {
     let mut state = State::default();
     resource(life, tenant, &mut state);
     objects(life, &mut state).await;
+    strays(life, &mut state);
     registry(life, &mut state).await;
     let rows = rows(life).await;
-    for (place, wrong) in audit::unfinished(&rows)
-        .into_iter()
-        .chain(audit::unannounced(&life.trace().happened))
-        .enumerate()
-    {
+    let happened = life.trace().happened;
+    let wrong = [
+        audit::unfinished(&rows),
+        audit::unannounced(&happened),
+        audit::unsaid(&happened, &rows),
+    ];
+    for (place, wrong) in wrong.concat().into_iter().enumerate() {
         state.note(format!("audit, wrong {place}"), wrong);
     }
     for action in ["tenant-onboarded", "tenant-offboarded"] {
@@ -130,7 +141,7 @@ fn resource(life: &Life, tenant: Option<&Tenant>, state: &mut State) {
     }
 }
 
-/// Every object with the tenant's label, and everything in its namespace.
+/// The namespace and everything in it.
 async fn objects(life: &Life, state: &mut State) {
     let labelled = ListParams::default().labels(&format!("{LABEL_TENANT_UID}={}", life.uid));
     for kind in Kind::ALL {
@@ -138,17 +149,27 @@ async fn objects(life: &Life, state: &mut State) {
         if kind == Kind::Pod {
             continue;
         }
-        let client = life.plane.client.clone();
-        let everywhere: Api<DynamicObject> = Api::all_with(client.clone(), &kind.api());
-        let mut found = everywhere.list(&labelled).await.unwrap().items;
-        if kind != Kind::Namespace {
-            let api: Api<DynamicObject> =
-                Api::namespaced_with(client, &life.namespace, &kind.api());
-            found.extend(api.list(&ListParams::default()).await.unwrap());
-        }
+        let (client, resource) = (life.plane.client.clone(), kind.api());
+        let found = if kind == Kind::Namespace {
+            let api: Api<DynamicObject> = Api::all_with(client, &resource);
+            api.list(&labelled).await.unwrap()
+        } else {
+            let api: Api<DynamicObject> = Api::namespaced_with(client, &life.namespace, &resource);
+            api.list(&ListParams::default()).await.unwrap()
+        };
         for object in found {
             let what = format!("{} {}", kind.name(), object.name_any());
             state.note(anonymous(life, &what), anonymous(life, &content(&object)));
+        }
+    }
+}
+
+/// What carries the tenant's label outside of its silo.
+fn strays(life: &Life, state: &mut State) {
+    for key in life.plane.operators.known(&life.uid.to_string()) {
+        let is_silo = key.kind == Kind::Namespace && key.name == life.namespace;
+        if !is_silo && key.namespace != life.namespace {
+            state.note(anonymous(life, &key.to_string()), "outside of its silo");
         }
     }
 }

@@ -19,6 +19,9 @@ use crate::target::{Choice, Target};
 /// Test programs that need a cluster with Granary in it: `tests/<name>.rs`.
 const CLUSTER_TESTS: [&str; 1] = ["e2e"];
 
+/// What is compiled for tests of the cluster part: all of it at once, so that it is compiled once.
+const CLUSTER_FEATURES: &str = "granary/cluster-tests,granary/faults";
+
 /// The version of `cargo-deny`.
 const CARGO_DENY: &str = "0.20.2";
 
@@ -97,6 +100,15 @@ pub fn run_all(options: &Options) -> Result<()> {
 }
 
 fn run_on_cluster(options: &Options, suites: &mut Suites) -> Result<()> {
+    // Before the cluster is there: they need only its programs, and all of the machine.
+    if options.target.local_cluster()?.is_some() {
+        suites.run_with("faults at every write", fault_tests);
+    } else {
+        suites.skip(
+            "faults at every write",
+            "they need the programs of the local cluster",
+        );
+    }
     let mut target = None;
     suites.run_with("cluster, images and chart", |progress| {
         target = Some(options.target.install(progress)?);
@@ -193,7 +205,7 @@ fn cluster_tests(target: &Target, name: &str) -> Result<()> {
             // The whole workspace, as everywhere: a package by itself has other features, and all would compile anew.
             "--workspace",
             "--features",
-            "granary/cluster-tests",
+            CLUSTER_FEATURES,
             "--test",
             name,
         ])
@@ -208,6 +220,17 @@ fn cluster_tests(target: &Target, name: &str) -> Result<()> {
         command.env("GRANARY_CONTEXT", context);
     }
     run_visibly(&mut command)
+}
+
+/// Every write goes wrong, on an API server and a controller manager without nodes.
+fn fault_tests(progress: &Progress) -> Result<()> {
+    let programs = build::build_only(&["kubernetes"], progress)?.kubernetes("")?;
+    run_visibly(
+        cargo()
+            .args(["test", "--quiet", "--workspace", "--features"])
+            .args([CLUSTER_FEATURES, "--test", "faults", "--", "--nocapture"])
+            .env("GRANARY_KUBERNETES", programs),
+    )
 }
 
 /// That no second cryptography or TLS library is linked, and what `deny.toml` says about

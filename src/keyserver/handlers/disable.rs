@@ -7,7 +7,7 @@ use axum::extract::{Path, Request, State};
 use serde_json::json;
 
 use crate::audit::Action;
-use crate::keys::{KeyState, Kms as _, TenantUid};
+use crate::keys::{KeyId, KeyState, Kms as _, TenantUid};
 use crate::keyserver::admission::admit_operator;
 use crate::keyserver::authenticate::Caller;
 use crate::keyserver::kms::Operation;
@@ -15,7 +15,7 @@ use crate::keyserver::making;
 use crate::keyserver::problem::Refusal;
 use crate::keyserver::record::Record;
 use crate::keyserver::shared::Shared;
-use crate::keyserver::trail::Trail;
+use crate::keyserver::trail::{Last, Trail};
 use crate::keyserver::wire::TenantKeys;
 use crate::registry::keys;
 
@@ -51,15 +51,11 @@ async fn switch_off(
             .kms
             .ask(uid, Operation::Describe, |kms| kms.describe(&id));
         if describe.await? != KeyState::Enabled {
+            conclude(shared, caller, &record, &id).await?;
             return Ok(record.answer(None));
         }
     }
-    let trail = Trail::new(
-        caller,
-        Action::KeyDisabled,
-        record.whose(),
-        json!({"key": id}),
-    );
+    let trail = announcement(caller, &record, &id);
     // The registry first: from here on this server refuses, whether or not the KMS can be reached.
     let mut transaction = shared.registry.begin().await?;
     keys::disabled(&mut transaction, uid).await?;
@@ -74,4 +70,34 @@ async fn switch_off(
     }
     trail.finish(shared.registry.begin().await?).await?;
     Ok(Record::read(shared, uid).await?.answer(None))
+}
+
+/// Sees to it that the audit says so too: the KMS may have done it without anybody having heard of it.
+async fn conclude(
+    shared: &Shared,
+    caller: &Caller,
+    record: &Record,
+    id: &KeyId,
+) -> Result<(), Refusal> {
+    let last = Trail::last(shared, Action::KeyDisabled, record.tenant.uid).await?;
+    match last {
+        Last::Done => {}
+        Last::Interrupted(trail) => trail.finish(shared.registry.begin().await?).await?,
+        Last::NotDone => {
+            let trail = announcement(caller, record, id);
+            trail
+                .start_and_finish(shared.registry.begin().await?)
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+fn announcement(caller: &Caller, record: &Record, id: &KeyId) -> Trail {
+    Trail::new(
+        caller,
+        Action::KeyDisabled,
+        record.whose(),
+        json!({"key": id}),
+    )
 }
