@@ -105,9 +105,11 @@ fn next_look(context: &Context, observed: &Observed, status: &TenantStatus) -> A
         }
         Phase::Ready => {
             context.memory.looked(&uid, true);
+            let due = [until_renewal(observed, status), until_rotation(observed)];
             Action::requeue(
-                until_renewal(observed, status)
-                    .map_or(probe::FRESH_FOR, |due| due.min(probe::FRESH_FOR)),
+                due.into_iter()
+                    .flatten()
+                    .fold(probe::FRESH_FOR, Duration::min),
             )
         }
         Phase::Provisioning | Phase::Degraded if observed.page != probe::Page::NotTried => {
@@ -118,6 +120,15 @@ fn next_look(context: &Context, observed: &Observed, status: &TenantStatus) -> A
         }
         _ => until_renewal(observed, status).map_or_else(Action::await_change, Action::requeue),
     }
+}
+
+/// How long until the moment comes before which keys are to be replaced, if it lies ahead.
+fn until_rotation(observed: &Observed) -> Option<Duration> {
+    let keys = observed.tenant.spec.keys.as_ref()?;
+    let ahead = keys.not_before.as_ref()?.0.duration_since(observed.now);
+    Duration::try_from(ahead)
+        .ok()
+        .filter(|wait| !wait.is_zero())
 }
 
 /// Keys are being replaced, or wait for it.

@@ -418,17 +418,31 @@ fn uid_of(tenant: &Tenant) -> Option<TenantUid> {
 
 /// A merge patch leaves out what it does not name, so fields that may become unset are named with null.
 fn clear_what_is_unset(status: &mut serde_json::Value) {
-    if let Some(fields) = status.as_object_mut() {
-        for field in [
-            "observedGeneration",
-            "namespace",
-            "url",
-            "release",
-            "key",
-            "database",
-            "certificatesRenewAt",
-        ] {
-            fields.entry(field).or_insert(serde_json::Value::Null);
+    const OPTIONAL: [(&str, &[&str]); 3] = [
+        (
+            "",
+            &[
+                "observedGeneration",
+                "namespace",
+                "url",
+                "release",
+                "key",
+                "database",
+                "certificatesRenewAt",
+            ],
+        ),
+        ("/key", &["dataKeys", "rotation"]),
+        ("/key/rotation", &["purpose", "rowsLeft"]),
+    ];
+    for (path, names) in OPTIONAL {
+        let Some(fields) = status
+            .pointer_mut(path)
+            .and_then(serde_json::Value::as_object_mut)
+        else {
+            continue;
+        };
+        for name in names {
+            fields.entry(*name).or_insert(serde_json::Value::Null);
         }
     }
 }
@@ -436,5 +450,32 @@ fn clear_what_is_unset(status: &mut serde_json::Value) {
 impl From<Kind> for &'static str {
     fn from(kind: Kind) -> Self {
         kind.name()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::clear_what_is_unset;
+
+    #[test]
+    fn what_is_over_is_taken_out_of_the_status() {
+        let mut status = json!({"phase": "Ready", "key": {"id": "local:1", "dataKeys": [1]}});
+        clear_what_is_unset(&mut status);
+        assert_eq!(
+            status["key"],
+            json!({"id": "local:1", "dataKeys": [1], "rotation": null})
+        );
+        assert!(status["url"].is_null());
+        let mut status = json!({"key": {"rotation": {"from": 1, "rowsLeft": 4}}});
+        clear_what_is_unset(&mut status);
+        assert_eq!(
+            status["key"]["rotation"],
+            json!({"from": 1, "rowsLeft": 4, "purpose": null})
+        );
+        let mut status = json!({"phase": "Pending"});
+        clear_what_is_unset(&mut status);
+        assert!(status["key"].is_null());
     }
 }
