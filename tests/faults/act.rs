@@ -2,9 +2,10 @@
 
 use granary::api::{ConditionStatus, ConditionType, Tenant};
 use kube::Api;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
+use crate::app::App;
 use crate::cluster::{PLAN, parse};
 use crate::life::Life;
 
@@ -13,17 +14,27 @@ use crate::life::Life;
 pub enum Act {
     /// The tenant is made.
     Onboard,
+    /// Its keys are replaced.
+    Rotate,
     /// Its resource is deleted.
     Delete,
 }
 
 impl Act {
     /// Asks for it.
-    pub async fn begin(self, life: &Life) {
+    pub async fn begin(self, life: &mut Life) {
         let api: Api<Tenant> = Api::all(life.plane.client.clone());
         match self {
             // The resource came with the life, because its UID has to be known before anything happens.
             Self::Onboard => {}
+            Self::Rotate => {
+                life.app = Some(App::start(life).await);
+                let now = jiff::Timestamp::now().round(jiff::Unit::Second).unwrap();
+                let patch = Patch::Merge(json!({"spec": {"keys": {"notBefore": now}}}));
+                api.patch(&life.name, &PatchParams::default(), &patch)
+                    .await
+                    .unwrap();
+            }
             Self::Delete => {
                 api.delete(&life.name, &DeleteParams::default())
                     .await
@@ -36,6 +47,14 @@ impl Act {
     pub fn is_done(self, tenant: Option<&Tenant>) -> bool {
         match self {
             Self::Onboard => tenant.is_some_and(|tenant| holds(tenant, ConditionType::KeyReady)),
+            Self::Rotate => tenant.is_some_and(|tenant| {
+                let key = tenant
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.key.as_ref());
+                holds(tenant, ConditionType::KeyReady)
+                    && key.is_some_and(|key| key.version == 2 && key.rotation.is_none())
+            }),
             Self::Delete => tenant.is_none(),
         }
     }

@@ -35,12 +35,12 @@ struct Ended {
     failure: Option<String>,
 }
 
-/// Runs the flow with every fault. Tenants are called `name` and a number.
-pub fn run(name: &'static str, acts: &'static [Act]) {
+/// Runs the flow with every fault in those of its acts that are `disturbed`. Tenants are called `name` and a number.
+pub fn run(name: &str, acts: &[Act], disturbed: &[Act]) {
     on_plane(async |plane| {
         let began = Instant::now();
         let undisturbed = undisturbed(plane, name, acts).await;
-        let disturbances = disturbances(acts, &undisturbed);
+        let disturbances = disturbances(acts, disturbed, &undisturbed);
         let lives = disturbances
             .iter()
             .enumerate()
@@ -59,7 +59,7 @@ pub fn run(name: &'static str, acts: &'static [Act]) {
         println!(
             "{name}: {} faults at {} effects, {} went wrong, in {:.0?}",
             ended.len(),
-            undisturbed.effects.iter().map(Vec::len).sum::<usize>(),
+            ended.len() / Fault::ALL.len(),
             failures.len(),
             began.elapsed()
         );
@@ -90,10 +90,10 @@ async fn undisturbed(plane: &'static Plane, name: &str, acts: &[Act]) -> Undistu
     Undisturbed { states, effects }
 }
 
-fn disturbances(acts: &[Act], undisturbed: &Undisturbed) -> Vec<Disturbance> {
+fn disturbances(acts: &[Act], disturbed: &[Act], undisturbed: &Undisturbed) -> Vec<Disturbance> {
     let wanted = std::env::var("GRANARY_FAULTS").unwrap_or_default();
     let mut found = Vec::new();
-    for act in 0..acts.len() {
+    for act in (0..acts.len()).filter(|act| disturbed.contains(&acts[*act])) {
         for effect in &undisturbed.effects[act] {
             for fault in Fault::ALL {
                 let injection = Injection {
@@ -124,6 +124,7 @@ async fn live(
     disturbance: Disturbance,
     undisturbed: &Undisturbed,
 ) -> Ended {
+    let _room = plane.room.acquire().await.unwrap();
     let mut life = Life::begin(plane, name).await;
     let outcome = endure(&mut life, acts, disturbance, undisturbed).await;
     Ended {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use granary::api::{ConditionStatus, Tenant};
+use granary::api::Tenant;
 use granary::control::context::Context;
 use granary::control::reconcile::reconcile;
 use granary::effects::{self, Effect, Process, Trace};
@@ -11,6 +11,7 @@ use granary::keys::TenantUid;
 use kube::{Api, ResourceExt};
 
 use crate::act::{self, Act};
+use crate::app::App;
 use crate::plane::Plane;
 use crate::state::{self, State};
 
@@ -29,6 +30,8 @@ pub struct Life {
     pub name: String,
     pub uid: TenantUid,
     pub namespace: String,
+    /// What answers in its pod, once something has to.
+    pub app: Option<App>,
     operator: Arc<Context>,
     /// What the last pass could not do.
     trouble: String,
@@ -47,6 +50,7 @@ impl Life {
             name,
             uid,
             namespace: namespace.to_string(),
+            app: None,
             operator: plane.operators.fresh(),
             trouble: String::new(),
         }
@@ -136,16 +140,10 @@ impl Life {
 
     /// What keeps an act from its end, as far as anybody says.
     fn complaint(&self, tenant: Option<&Tenant>) -> String {
-        let conditions = tenant
+        let said = tenant
             .and_then(|tenant| tenant.status.as_ref())
-            .map(|status| status.conditions.as_slice())
-            .unwrap_or_default();
-        let said: Vec<String> = conditions
-            .iter()
-            .filter(|condition| condition.status != ConditionStatus::True)
-            .map(|condition| format!("{:?}: {}", condition.type_, condition.message))
-            .collect();
-        format!("{} {}", self.trouble, said.join("; "))
+            .map(|status| serde_json::to_string_pretty(status).unwrap());
+        format!("{} {}", self.trouble, said.unwrap_or_default())
     }
 
     async fn resource(&self) -> Option<Tenant> {

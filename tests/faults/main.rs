@@ -22,6 +22,7 @@ mod moto;
 mod postgres;
 
 mod act;
+mod app;
 mod audit;
 mod cluster;
 mod daemon;
@@ -37,5 +38,12 @@ use act::Act;
 
 #[test]
 fn a_tenant_is_onboarded_and_removed_whatever_goes_wrong() {
-    flow::run("removed", &[Act::Onboard, Act::Delete]);
+    let acts = [Act::Onboard, Act::Delete];
+    flow::run("removed", &acts, &acts);
+}
+
+#[test]
+fn keys_are_rotated_whatever_goes_wrong() {
+    let acts = [Act::Onboard, Act::Rotate, Act::Delete];
+    flow::run("rotated", &acts, &[Act::Rotate]);
 }

@@ -6,7 +6,7 @@ use granary::keys::{KeyId, KeyState, Kms as _, TenantUid};
 use granary::registry::{Registry, Role};
 use kube::Client;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::cluster::Cluster;
 use crate::keyserver::KeyServer;
@@ -23,6 +23,8 @@ pub struct Plane {
     pub operators: Operators,
     /// The registry, as the test looks into it.
     pub registry: Registry,
+    /// Who may live now.
+    pub room: Semaphore,
     _cluster: Cluster,
 }
 
@@ -55,6 +57,7 @@ impl Plane {
             keyserver,
             operators,
             registry: postgres.registry(&database, Role::App),
+            room: Semaphore::new(SIDE_BY_SIDE),
             _cluster: cluster,
         }
     }

@@ -78,14 +78,12 @@ pub async fn of(life: &Life, tenant: Option<&Tenant>) -> State {
     for (place, wrong) in wrong.concat().into_iter().enumerate() {
         state.note(format!("audit, wrong {place}"), wrong);
     }
-    for action in ["tenant-onboarded", "tenant-offboarded"] {
-        let mut of_it: Vec<&str> = rows
-            .iter()
-            .filter(|row| row.action == action)
-            .map(|row| row.phase.as_str())
-            .collect();
-        of_it.sort_unstable();
-        state.note(format!("audit, {action}"), of_it.join(" "));
+    // What the operator does to a tenant as a whole is announced once and ends once.
+    let whole = rows.iter().filter(|row| row.action.starts_with("tenant-"));
+    for row in whole {
+        let what = format!("audit, {}", row.action);
+        let before = state.0.remove(&what).unwrap_or_default();
+        state.note(what, format!("{before} {}", row.phase));
     }
     state
 }
@@ -126,12 +124,14 @@ fn resource(life: &Life, tenant: Option<&Tenant>, state: &mut State) {
         "tenant, speaks of its generation",
         (status.observed_generation == tenant.metadata.generation).to_string(),
     );
-    state.note(
-        "tenant, key",
-        status
-            .key
-            .map_or_else(String::new, |key| key.version.to_string()),
-    );
+    if let Some(key) = status.key {
+        state.note("tenant, key", key.version.to_string());
+        state.note("tenant, rotation", format!("{:?}", key.rotation));
+        for data in key.data_keys {
+            let what = format!("tenant, data key {:?} {}", data.purpose, data.version);
+            state.note(what, format!("{:?}, kept: {:?}", data.state, data.kept));
+        }
+    }
     for condition in status.conditions {
         let is = format!("{:?} {}", condition.status, condition.reason);
         state.note(
