@@ -38,7 +38,7 @@ mod specs;
 
 use granary::api::validate::{Checked, Verdict};
 use kube::core::cel::Validator;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn check(object: &Value) -> Checked {
     let yaml = serde_saphyr::to_string(object).expect("the object is YAML");
@@ -110,6 +110,41 @@ fn good_changes_are_taken() {
         let checked =
             Validator::new().validate(&schema(&change.before), &change.after, Some(&change.before));
         assert!(checked.is_ok(), "{}: {checked:?}", change.what);
+    }
+}
+
+/// Whether a tenant in this phase may go from one state to the other.
+fn may_turn(phase: Option<&str>, from: &str, to: &str) -> bool {
+    let tenant = |state: &str| {
+        let mut tenant = specs::with(specs::tenant(), json!({"spec": {"state": state}}));
+        if let Some(phase) = phase {
+            tenant["status"] = json!({"phase": phase});
+        }
+        tenant
+    };
+    let (before, after) = (tenant(from), tenant(to));
+    let checked = Validator::new().validate(&schema(&before), &after, Some(&before));
+    if let Err(failures) = &checked {
+        assert!(
+            failures
+                .iter()
+                .all(|failure| failure.field_path == ".spec.state"),
+            "{failures:?}"
+        );
+    }
+    checked.is_ok()
+}
+
+#[test]
+fn nobody_comes_back_once_the_shred_has_begun() {
+    for phase in ["Shredding", "Shredded"] {
+        assert!(!may_turn(Some(phase), "Offboarded", "Active"), "{phase}");
+        assert!(!may_turn(Some(phase), "Offboarded", "Suspended"), "{phase}");
+        assert!(may_turn(Some(phase), "Offboarded", "Offboarded"), "{phase}");
+    }
+    for phase in [None, Some("Ready"), Some("Offboarding"), Some("Offboarded")] {
+        assert!(may_turn(phase, "Offboarded", "Active"), "{phase:?}");
+        assert!(may_turn(phase, "Active", "Offboarded"), "{phase:?}");
     }
 }
 

@@ -26,7 +26,9 @@ pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use crd::{crds, crds_yaml};
 pub use names::{Release, SiloName};
 pub use plan::{Plan, PlanSpec};
-pub use tenant::{Environment, Phase, Tenant, TenantSpec, TenantState, TenantStatus};
+pub use tenant::{
+    Environment, OffboardingStep, Phase, Tenant, TenantSpec, TenantState, TenantStatus,
+};
 pub use valid::{Rejection, SiloSettings, ValidTenant};
 pub use validate::validate;
 

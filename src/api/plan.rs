@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::duration;
 use super::keys::PlanKeys;
 use super::rules;
+use super::tenant::Offboarding;
 
 /// The sizes and the policy.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -41,6 +42,9 @@ pub struct PlanSpec {
     /// How long keys are used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<PlanKeys>,
+    /// How tenants end that say nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offboarding: Option<Offboarding>,
 }
 
 impl PlanSpec {

@@ -9,6 +9,12 @@ pub const KEYSERVER: &str = "granary-keyserver";
 /// The registry's database: its StatefulSet, its Service and the label of its pod.
 pub const REGISTRY: &str = "granary-registry";
 
+/// Secret with the key that deletion records are signed with, and `ConfigMap` with its public half.
+pub const EVIDENCE_KEY: &str = "granary-evidence-key";
+
+/// Name of the file with public keys in that `ConfigMap`.
+pub const EVIDENCE_PUBLIC_FILE: &str = "public.pem";
+
 /// Port on which the key server serves.
 pub const KEYSERVER_PORT: i32 = 8443;
 

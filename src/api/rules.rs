@@ -49,6 +49,13 @@ pub(super) fn catalog_name() -> Rule {
         .field_path(".metadata.name")
 }
 
+/// Past the point of no return a tenant stays offboarded. The phase is there before anything is destroyed.
+pub(super) fn no_return() -> Rule {
+    Rule::new("oldSelf.spec.state != 'Offboarded' || self.spec.state == 'Offboarded' || !has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['Shredding', 'Shredded'])")
+        .message("state cannot be changed any more: the tenant's key and data are being destroyed, or are gone; onboard it anew")
+        .field_path(".spec.state")
+}
+
 fn resource_name(why: &str) -> Rule {
     Rule::new(format!("{} && self.metadata.name.size() <= {NAME_MAX}", is_label("self.metadata.name")))
         .message(
@@ -185,6 +192,11 @@ pub(super) fn schedule_ranges() -> Rule {
 /// The age at which keys are replaced.
 pub(super) fn rotation_age() -> Rule {
     period("1h", "3650d")
+}
+
+/// How long an offboarded tenant can come back.
+pub(super) fn grace_period() -> Rule {
+    period("0s", "90d")
 }
 
 /// A duration of one unit, from `min` to `max`.

@@ -1,12 +1,14 @@
 //! `Tenant`: a customer, and the intent for their silo.
 
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
 use super::keys::{DataKeyStatus, RotationStatus, TenantKeys};
-use super::rules;
+use super::{duration, rules};
 
 /// What a customer gets: the plan, the app, the environment, and whether they are served at all.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -30,6 +32,7 @@ use super::rules;
     printcolumn(name = "Key-Age", type_ = "date", json_path = ".status.key.rotatedAt", priority = 1, description = "Time since the tenant's key was made or rotated."),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1, description = "Why the tenant is ready, or is not."),
     validation = rules::tenant_name(),
+    validation = rules::no_return(),
     cel
 )]
 #[serde(rename_all = "camelCase")]
@@ -63,12 +66,16 @@ pub struct TenantSpec {
     #[schemars(length(max = 20), inner(length(min = 1, max = 253)))]
     #[x_kube(merge_strategy = ListMerge::Set, validation = rules::domains())]
     pub domains: Vec<String>,
-    /// What the tenant should be: running, suspended (pods gone, volume kept), or offboarded.
+    /// What the tenant should be: running, suspended (pods gone, volume kept), or offboarded (access cut, and after the
+    /// grace period key and data destroyed; until then it can come back).
     #[serde(default)]
     pub state: TenantState,
     /// What is wanted of the tenant's keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<TenantKeys>,
+    /// How the tenant ends once it is offboarded; what is left out comes from the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offboarding: Option<Offboarding>,
     /// While true, an `Active` tenant cannot be deleted; `granary offboard NAME` is the way out.
     #[serde(default = "yes")]
     pub deletion_protection: bool,
@@ -103,6 +110,21 @@ pub struct TenantApp {
     pub replicas: Option<i32>,
 }
 
+/// Longest time that an offboarded tenant can come back.
+const LONGEST_GRACE: Duration = Duration::from_hours(90 * 24);
+
+/// How a tenant ends.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Offboarding {
+    /// How long the tenant can come back after its access was cut, from 0s to 90d (`7d`, `36h`, `90s`); `0s` destroys at
+    /// once. 7 days where neither tenant nor plan say anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 7))]
+    #[x_kube(validation = rules::grace_period())]
+    pub grace_period: Option<String>,
+}
+
 /// What a silo is for.
 #[derive(
     schemars::JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq,
@@ -128,7 +150,7 @@ pub enum TenantState {
     Active,
     /// Pods gone, volume kept; the subdomain answers 503.
     Suspended,
-    /// On the way out; access is cut and deletion is allowed.
+    /// On the way out: access is cut, and after the grace period key and data are destroyed. Deletion is allowed.
     Offboarded,
 }
 
@@ -148,9 +170,15 @@ pub enum Phase {
     Degraded,
     /// Pods gone, volume kept.
     Suspended,
-    /// Access is cut; waiting for deletion.
+    /// Access is being cut and pods are being stopped.
+    Offboarding,
+    /// Access is cut, and the tenant can come back until the grace period ends.
     Offboarded,
-    /// The silo is being removed.
+    /// Key and data are being destroyed: the tenant cannot come back.
+    Shredding,
+    /// Key and data are gone; a signed record says so.
+    Shredded,
+    /// The resource was deleted, and all that is there of the tenant goes first.
     Deleting,
     /// The spec cannot be carried out as it is; the `Ready` condition says what to change.
     Rejected,
@@ -181,6 +209,9 @@ pub struct TenantStatus {
     /// What the database reported of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseStatus>,
+    /// How far the end of the tenant is, once it is offboarded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offboarding: Option<OffboardingStatus>,
     /// When the next certificate has to be renewed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::condition::date_time")]
@@ -208,6 +239,96 @@ pub struct KeyStatus {
     /// The rotation that is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<RotationStatus>,
+}
+
+/// How far the end of a tenant is.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct OffboardingStatus {
+    /// What is being done, or was done last.
+    pub step: OffboardingStep,
+    /// When it was begun.
+    #[schemars(schema_with = "super::condition::date_time")]
+    pub started_at: Time,
+    /// When nobody reached the tenant's page any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::condition::date_time")]
+    pub access_cut_at: Option<Time>,
+    /// Until when the tenant can come back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::condition::date_time")]
+    pub grace_ends_at: Option<Time>,
+    /// When key and data were out of everybody's reach, and the record of it was signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::condition::date_time")]
+    pub shredded_at: Option<Time>,
+    /// When the KMS destroys the tenant's key, by its own calendar.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::condition::date_time")]
+    pub key_destroyed_at: Option<Time>,
+}
+
+/// The steps of an offboarding, in their order.
+#[derive(
+    schemars::JsonSchema, Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord,
+)]
+pub enum OffboardingStep {
+    /// It is written down in registry and audit.
+    Announce,
+    /// Route and app go.
+    CutAccess,
+    /// Everything goes that could hold a key in its memory.
+    StopPods,
+    /// The tenant can come back.
+    Grace,
+    /// The tenant was read again, and is to be destroyed: from here on nothing brings it back.
+    BeginShred,
+    /// The key is switched off.
+    DisableKey,
+    /// Each data key is tried, and refused.
+    Prove,
+    /// What there is to delete is counted.
+    Count,
+    /// Namespace and volumes go.
+    DeleteData,
+    /// The KMS is told to destroy the key.
+    ScheduleDestruction,
+    /// Each data key is tried once more.
+    ProveAgain,
+    /// The record is signed, and the tombstone set.
+    Record,
+    /// It is done.
+    Shredded,
+}
+
+impl Offboarding {
+    /// The grace period; none where there is none that can be read.
+    #[must_use]
+    pub fn grace_period(&self) -> Option<Duration> {
+        duration::parse(self.grace_period.as_deref()?).filter(|grace| *grace <= LONGEST_GRACE)
+    }
+}
+
+impl OffboardingStep {
+    /// The word, as in the resource.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Announce => "Announce",
+            Self::CutAccess => "CutAccess",
+            Self::StopPods => "StopPods",
+            Self::Grace => "Grace",
+            Self::BeginShred => "BeginShred",
+            Self::DisableKey => "DisableKey",
+            Self::Prove => "Prove",
+            Self::Count => "Count",
+            Self::DeleteData => "DeleteData",
+            Self::ScheduleDestruction => "ScheduleDestruction",
+            Self::ProveAgain => "ProveAgain",
+            Self::Record => "Record",
+            Self::Shredded => "Shredded",
+        }
+    }
 }
 
 /// What a silo's database reported of itself.

@@ -150,6 +150,14 @@ pub enum Rejection {
         /// What it must be.
         rule: &'static str,
     },
+    /// It is wanted again after its key and data were given up.
+    #[error(
+        "the tenant cannot come back: its key and data are being destroyed, or are gone{since}; set spec.state to Offboarded, or delete it and onboard it anew"
+    )]
+    NoReturn {
+        /// Since when, as the end of the phrase.
+        since: String,
+    },
 }
 
 impl Rejection {
@@ -162,6 +170,7 @@ impl Rejection {
             Self::Tenant { .. } => "InvalidSpec",
             Self::Plan { .. } => "InvalidPlan",
             Self::PlanNotFound { .. } => "PlanNotFound",
+            Self::NoReturn { .. } => "NoReturn",
         }
     }
 }

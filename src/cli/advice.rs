@@ -23,9 +23,15 @@ pub fn next(tenant: &Tenant, now: Timestamp) -> Vec<String> {
         Phase::Suspended if tenant.spec.state == TenantState::Suspended => {
             vec![format!("granary resume {name}   # the volume is kept")]
         }
-        Phase::Offboarded => vec![format!(
-            "granary offboard {name}   # finishes the removal; nobody has access any more"
-        )],
+        Phase::Offboarded => vec![
+            format!("granary reinstate {name}   # brings it back while its grace period lasts"),
+            format!("granary offboard --now {name}   # destroys its key and data at once"),
+        ],
+        Phase::Shredded => vec![
+            format!("granary evidence show {name}   # the signed record of its end"),
+            format!("granary offboard {name}   # removes what is left: the resource"),
+        ],
+        Phase::Offboarding | Phase::Shredding => vec![format!("granary status {name} --watch")],
         Phase::Rejected => vec![format!(
             "kubectl edit tenant {name}   # change what the Ready condition names"
         )],
@@ -299,7 +305,10 @@ mod tests {
             Phase::Ready,
             Phase::Degraded,
             Phase::Suspended,
+            Phase::Offboarding,
             Phase::Offboarded,
+            Phase::Shredding,
+            Phase::Shredded,
             Phase::Deleting,
             Phase::Rejected,
         ] {

@@ -51,6 +51,7 @@ pub fn tenant(name: &str) -> TenantFixture {
             domains: Vec::new(),
             state: TenantState::Active,
             keys: None,
+            offboarding: None,
             deletion_protection: true,
         },
     );

@@ -34,7 +34,10 @@ fn phases() -> clap::builder::PossibleValuesParser {
         Phase::Ready,
         Phase::Degraded,
         Phase::Suspended,
+        Phase::Offboarding,
         Phase::Offboarded,
+        Phase::Shredding,
+        Phase::Shredded,
         Phase::Deleting,
         Phase::Rejected,
     ]

@@ -43,7 +43,10 @@ pub const fn phase(phase: Phase) -> (&'static str, Tone) {
         Phase::Ready => ("Ready", Tone::Good),
         Phase::Degraded => ("Degraded", Tone::Bad),
         Phase::Suspended => ("Suspended", Tone::Dim),
+        Phase::Offboarding => ("Offboarding", Tone::Warn),
         Phase::Offboarded => ("Offboarded", Tone::Dim),
+        Phase::Shredding => ("Shredding", Tone::Warn),
+        Phase::Shredded => ("Shredded", Tone::Dim),
         Phase::Deleting => ("Deleting", Tone::Warn),
         Phase::Rejected => ("Rejected", Tone::Bad),
     }

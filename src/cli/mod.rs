@@ -3,6 +3,7 @@
 //! Commands act as the human who runs them, through the Kubernetes API alone, and write nothing but the `Tenant`
 //! itself; everything else follows from it in the operator.
 
+mod access;
 mod advice;
 mod age;
 mod argument;
@@ -27,6 +28,7 @@ mod printer;
 mod probe;
 mod progress;
 mod reference;
+mod reinstate;
 mod resume;
 mod roles;
 mod state;
@@ -95,6 +97,7 @@ enum Asking {
     Resume(resume::ResumeArgs),
     Offboard(offboard::OffboardArgs),
     Keys(keys::KeysArgs),
+    Reinstate(reinstate::ReinstateArgs),
     Audit(audit::AuditArgs),
     Doctor(doctor::DoctorArgs),
 }
@@ -145,7 +148,7 @@ fn is_plugin(line: &[OsString]) -> bool {
 fn dispatch(cli: &Cli, printer: Printer) -> Result<(), Failure> {
     match &cli.command {
         Command::Validate(args) => validate::run(args, printer),
-        Command::Evidence(args) => evidence::run(args, printer),
+        Command::Evidence(args) => evidence::run(args, &cli.globals, printer),
         Command::Crd(args) => crd::run(args, printer),
         Command::Completion(args) => completion::run(args, printer),
         Command::Version(args) => version::run(args, printer),
@@ -175,6 +178,7 @@ async fn ask(command: &Asking, cluster: &Cluster, printer: Printer) -> Result<()
         Asking::Resume(args) => resume::run(args, cluster, printer).boxed_local(),
         Asking::Offboard(args) => offboard::run(args, cluster, printer).boxed_local(),
         Asking::Keys(args) => keys::run(args, cluster, printer).boxed_local(),
+        Asking::Reinstate(args) => reinstate::run(args, cluster, printer).boxed_local(),
         Asking::Audit(args) => audit::run(args, cluster, printer).boxed_local(),
         Asking::Doctor(args) => doctor::run(args, cluster, printer).boxed_local(),
     };

@@ -87,6 +87,7 @@ impl OnboardArgs {
                 domains: Vec::new(),
                 state: TenantState::Active,
                 keys: None,
+                offboarding: None,
                 deletion_protection: true,
             },
         )

@@ -36,7 +36,10 @@ pub async fn run(args: &ResumeArgs, cluster: &Cluster, printer: Printer) -> Resu
     if tenant.spec.state == TenantState::Offboarded {
         return Err(Failure::new(Exit::Conflict, what)
             .why("it is being offboarded; only a suspended tenant can be resumed")
-            .next(format!("granary status {}", args.name)));
+            .next(format!(
+                "granary reinstate {}   # while its grace period lasts",
+                args.name
+            )));
     }
     Box::pin(change(
         tenant,

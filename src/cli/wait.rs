@@ -56,6 +56,10 @@ pub enum Goal {
     Ready,
     /// Its pods are gone.
     Suspended,
+    /// Nobody reaches its page any more.
+    Cut,
+    /// Its key and data are destroyed.
+    Shredded,
     /// The resource is gone, and so is its silo.
     Gone,
     /// Keys from before this moment have been replaced, and nothing needs the older versions.
@@ -67,6 +71,8 @@ impl Goal {
         match self {
             Self::Ready => "ready",
             Self::Suspended => "suspended",
+            Self::Cut => "cut off",
+            Self::Shredded => "destroyed",
             Self::Gone => "gone",
             Self::Rotated(_) => "done with its keys",
         }
@@ -151,17 +157,20 @@ fn verdict(goal: Goal, wanted: &Tenant, now: Option<&Tenant>) -> Verdict {
     let name = wanted.name_any();
     let Some(now) = now.filter(|now| now.uid() == wanted.uid()) else {
         return match goal {
-            Goal::Gone => Verdict::Reached,
-            Goal::Ready | Goal::Suspended | Goal::Rotated(_) => Verdict::Never(Failure::new(
-                Exit::NotFound,
-                format!("tenant {name:?} was removed by somebody else while waiting for it"),
-            )),
+            // Nothing of a tenant outlives its resource.
+            Goal::Gone | Goal::Shredded => Verdict::Reached,
+            Goal::Ready | Goal::Suspended | Goal::Cut | Goal::Rotated(_) => {
+                Verdict::Never(Failure::new(
+                    Exit::NotFound,
+                    format!("tenant {name:?} was removed by somebody else while waiting for it"),
+                ))
+            }
         };
     };
     if goal == Goal::Gone {
         return Verdict::NotYet;
     }
-    if now.metadata.deletion_timestamp.is_some() {
+    if now.metadata.deletion_timestamp.is_some() && goal != Goal::Shredded {
         return Verdict::Never(Failure::new(
             Exit::Conflict,
             format!(
@@ -187,6 +196,8 @@ fn verdict(goal: Goal, wanted: &Tenant, now: Option<&Tenant>) -> Verdict {
         (Goal::Ready, _) if ready => Verdict::Reached,
         (Goal::Suspended, Phase::Suspended) if is_suspended(now) => Verdict::Reached,
         (Goal::Rotated(at), _) if is_rotated(wanted, now, at) => Verdict::Reached,
+        (Goal::Cut, Phase::Offboarded | Phase::Shredding | Phase::Shredded)
+        | (Goal::Shredded, Phase::Shredded) => Verdict::Reached,
         _ => Verdict::NotYet,
     }
 }
@@ -346,6 +357,25 @@ mod tests {
         assert_eq!(verdict(Goal::Gone, &wanted, Some(&wanted)), Verdict::NotYet);
         let again = tenant("acme").uid("another").build();
         assert_eq!(verdict(Goal::Gone, &wanted, Some(&again)), Verdict::Reached);
+    }
+
+    #[test]
+    fn access_is_cut_in_every_phase_after_and_destroyed_in_the_last() {
+        use Verdict::{NotYet, Reached};
+
+        let wanted = tenant("acme").wanting(TenantState::Offboarded).build();
+        let verdicts = |phase| {
+            let mut now = tenant("acme").phase(phase).build();
+            if let Some(status) = &mut now.status {
+                status.observed_generation = Some(2);
+            }
+            [Goal::Cut, Goal::Shredded].map(|goal| verdict(goal, &wanted, Some(&now)))
+        };
+        assert_eq!(verdicts(Phase::Ready), [NotYet, NotYet]);
+        assert_eq!(verdicts(Phase::Offboarding), [NotYet, NotYet]);
+        assert_eq!(verdicts(Phase::Offboarded), [Reached, NotYet]);
+        assert_eq!(verdicts(Phase::Shredding), [Reached, NotYet]);
+        assert_eq!(verdicts(Phase::Shredded), [Reached, Reached]);
     }
 
     #[test]

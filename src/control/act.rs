@@ -33,7 +33,7 @@ pub struct Announcement<'a> {
 }
 
 /// An operation with its rows of the audit.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Act {
     operation: Operation,
     entry: Entry,
@@ -97,6 +97,29 @@ impl Act {
     #[must_use]
     pub fn detail(&self) -> &Value {
         &self.operation.detail
+    }
+
+    /// The same with these notes among what its steps have found out.
+    #[must_use]
+    pub fn noting(mut self, notes: Value) -> Self {
+        if let (Some(detail), Value::Object(notes)) = (self.operation.detail.as_object_mut(), notes)
+        {
+            detail.extend(notes);
+        }
+        self
+    }
+
+    /// Says which step it is at and what was found out, within a transaction that somebody else commits.
+    ///
+    /// # Errors
+    /// Where the registry does not take it.
+    pub async fn advance(
+        &self,
+        transaction: &mut Transaction,
+        step: &str,
+    ) -> Result<(), RegistryError> {
+        let Self { operation, .. } = self;
+        operations::advance(transaction, operation.id, step, &operation.detail).await
     }
 
     /// Ends it and commits, together with what else is in the transaction.

@@ -7,6 +7,7 @@ use super::{
     execute::Executed,
     kind::Kind,
     observe::{Gateway, Observed},
+    offboarding::Progress,
     plan,
     probe::Page,
     rotation::{look::Looked, report},
@@ -41,7 +42,7 @@ impl Verdict {
         }
     }
 
-    fn fails(reason: &str, message: impl Into<String>) -> Self {
+    pub(super) fn fails(reason: &str, message: impl Into<String>) -> Self {
         Self {
             status: ConditionStatus::False,
             reason: reason.to_owned(),
@@ -75,10 +76,7 @@ pub fn assess(valid: &ValidTenant, observed: &Observed, executed: &Executed) -> 
             ConditionType::CertificatesReady,
             certificates(observed, executed),
         ),
-        (
-            ConditionType::KeyReady,
-            key(valid, observed, executed, known_key),
-        ),
+        (ConditionType::KeyReady, key(observed, executed, known_key)),
     ];
     if valid.state == TenantState::Active {
         verdicts.extend([
@@ -129,6 +127,10 @@ pub fn assess(valid: &ValidTenant, observed: &Observed, executed: &Executed) -> 
                 size_bytes: report.size_bytes,
             })
             .or_else(|| previous.and_then(|status| status.database.clone())),
+        // It is on its way back until the registry knows.
+        offboarding: previous
+            .and_then(|status| status.offboarding.clone())
+            .filter(|_| matches!(observed.progress, Progress::Running(_)) && !executed.reinstated),
         certificates_renew_at: executed
             .renew_at
             .or_else(|| plan::renew_at(observed))
@@ -159,38 +161,6 @@ pub fn assess_rejected(observed: &Observed, rejection: &Rejection) -> TenantStat
     status.phase = Phase::Rejected;
     status.observed_generation = Some(generation);
     status
-}
-
-/// The status of a tenant that is being removed.
-#[must_use]
-pub fn assess_removal(observed: &Observed, executed: &Executed) -> TenantStatus {
-    let mut status = observed.tenant.status.clone().unwrap_or_default();
-    let generation = observed.tenant.metadata.generation.unwrap_or_default();
-    let mut verdicts = vec![(ConditionType::Ready, removal(observed))];
-    apply_failures(&mut verdicts, observed, executed);
-    let previous = status.clone();
-    status.conditions = dated(verdicts, generation, Some(&previous), observed.now);
-    status.phase = Phase::Deleting;
-    status.observed_generation = Some(generation);
-    status
-}
-
-fn removal(observed: &Observed) -> Verdict {
-    if let super::observe::Volumes::Left(volumes) = &observed.volumes
-        && !volumes.is_empty()
-    {
-        let names = volumes.join(", ");
-        return Verdict::fails(
-            "VolumeLeft",
-            format!(
-                "the namespace is gone and its volume is not: {names}. If its reclaim policy is Retain, delete it"
-            ),
-        );
-    }
-    Verdict::fails(
-        "Removing",
-        "the silo is being removed: access first, then what runs, then the namespace and its volume",
-    )
 }
 
 fn namespace(observed: &Observed) -> Verdict {
@@ -227,12 +197,7 @@ fn certificates(observed: &Observed, executed: &Executed) -> Verdict {
     )
 }
 
-fn key(
-    valid: &ValidTenant,
-    observed: &Observed,
-    executed: &Executed,
-    known: Option<&KeyStatus>,
-) -> Verdict {
+fn key(observed: &Observed, executed: &Executed, known: Option<&KeyStatus>) -> Verdict {
     if let Some((reason, message)) = &observed.key_trouble {
         return Verdict::fails(
             reason,
@@ -241,9 +206,6 @@ fn key(
     }
     match known {
         Some(key) => keys_in_place(observed, executed, key),
-        None if valid.state == TenantState::Offboarded => {
-            Verdict::fails("Offboarded", "an offboarded tenant gets no keys")
-        }
         None => Verdict::fails("Waiting", "the tenant has no keys yet"),
     }
 }
@@ -510,7 +472,7 @@ fn route(valid: &ValidTenant, observed: &Observed) -> Verdict {
 }
 
 fn stopped(valid: &ValidTenant, observed: &Observed) -> (&'static str, String) {
-    if valid.state == TenantState::Suspended && observed.loses_volume() {
+    if observed.loses_volume() {
         return (VOLUME_DELETED, VOLUME_DELETED_MESSAGE.to_owned());
     }
     let left = observed.pods_left();
@@ -519,22 +481,12 @@ fn stopped(valid: &ValidTenant, observed: &Observed) -> (&'static str, String) {
     } else {
         "pods are stopping"
     };
-    match valid.state {
-        TenantState::Offboarded => (
-            "Offboarded",
-            format!(
-                "access is cut and {rest}; `granary offboard {}` removes the silo",
-                valid.name
-            ),
-        ),
-        _ => (
-            if left == 0 { "Suspended" } else { "Suspending" },
-            format!(
-                "{rest}, the volume is kept; `granary resume {}` brings it back",
-                valid.name
-            ),
-        ),
-    }
+    let reason = if left == 0 { "Suspended" } else { "Suspending" };
+    let message = format!(
+        "{rest}, the volume is kept; `granary resume {}` brings it back",
+        valid.name
+    );
+    (reason, message)
 }
 
 /// Writes that failed outrank what was seen.
@@ -612,13 +564,10 @@ fn phase(state: TenantState, ready: &Verdict, observed: &Observed) -> Phase {
         .is_some_and(|status| matches!(status.phase, Phase::Ready | Phase::Degraded));
     match state {
         // Pods on their way out still run.
-        TenantState::Suspended | TenantState::Offboarded
-            if was_ready && observed.pods_left() > 0 =>
-        {
-            Phase::Degraded
-        }
+        TenantState::Suspended if was_ready && observed.pods_left() > 0 => Phase::Degraded,
         TenantState::Suspended => Phase::Suspended,
-        TenantState::Offboarded => Phase::Offboarded,
+        // One of these is on its way out and never assessed here.
+        TenantState::Offboarded => Phase::Offboarding,
         TenantState::Active if ready.status == ConditionStatus::True => Phase::Ready,
         TenantState::Active if was_ready => Phase::Degraded,
         TenantState::Active => Phase::Provisioning,
@@ -636,7 +585,7 @@ fn serving_release(observed: &Observed) -> Option<String> {
 }
 
 /// Conditions keep the time of their last transition as long as their status stays.
-fn dated(
+pub(super) fn dated(
     verdicts: Vec<(ConditionType, Verdict)>,
     generation: i64,
     previous: Option<&TenantStatus>,

@@ -42,7 +42,9 @@ pub fn unannounced(tenant: &ValidTenant, observed: &Observed) -> Option<Change> 
     let phase = observed.tenant.status.as_ref().map(|status| status.phase);
     let is_news = observed.key.is_some() && observed.announced != Some(tenant.generation);
     let action = match (tenant.state, phase) {
-        (TenantState::Offboarded, _) | (_, Some(Phase::Offboarded)) => return None,
+        (TenantState::Offboarded, _) | (_, Some(Phase::Offboarding | Phase::Offboarded)) => {
+            return None;
+        }
         (TenantState::Suspended, Some(Phase::Suspended)) => Action::TenantChanged,
         (TenantState::Suspended, _) => Action::TenantSuspended,
         (TenantState::Active, Some(Phase::Suspended)) => Action::TenantResumed,

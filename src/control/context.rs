@@ -9,7 +9,7 @@ use kube::{Api, Client, ResourceExt, runtime::events::Recorder, runtime::reflect
 
 use super::{
     execute::ExecuteError, memory::Memory, observations::Observations, observe::Gateway,
-    probe::Probes, tenant_keys::TenantKeys, writer::Writer,
+    offboarding::Offboarding, probe::Probes, tenant_keys::TenantKeys, writer::Writer,
 };
 use crate::{
     api::{ANNOTATION_REQUESTED_BY, Plan, SiloName, SiloSettings, Tenant},
@@ -28,8 +28,10 @@ pub struct Context {
     pub settings: Arc<ArcSwap<SiloSettings>>,
     /// How long certificates live.
     pub lifetimes: Lifetimes,
-    /// What has tenants' keys made and destroyed.
+    /// What has tenants' keys made.
     pub keys: TenantKeys,
+    /// What ends tenants.
+    pub offboarding: Offboarding,
     /// What the watches have shown.
     pub observations: Arc<Observations>,
     /// Plans as the watch has them.

@@ -15,13 +15,15 @@ use super::{
     context::Context,
     kind::Kind,
     observations::ObjectKey,
-    plan::{Build, Certificates, Deletion, Plan, Removal, Write},
+    observe::Observed,
+    offboarding::{OffboardingError, carry_out::carry_out},
+    plan::{Build, Certificates, Deletion, Plan, Write},
     rotation::{act::Done, look::Trouble, report},
     tenant_keys::{KeysError, Subject},
     writer::WriteError,
 };
 use crate::{
-    api::{ConditionType, SiloName, Tenant, TenantState, ValidTenant, tenant::KeyStatus},
+    api::{ConditionType, Tenant, TenantState, ValidTenant, tenant::KeyStatus},
     pki::{self, PkiError},
     resources::{Manifest, Stage, certificates},
 };
@@ -39,8 +41,22 @@ pub struct Executed {
     pub unannounced: bool,
     /// What a step of a rotation came to, if one was taken.
     pub rotation: Option<Result<Done, Trouble>>,
+    /// The registry knows of no offboarding any more.
+    pub reinstated: bool,
+    /// What a tenant on its way out came to.
+    pub way_out: WayOut,
+}
+
+/// What a pass over a tenant on its way out came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WayOut {
+    /// Something is awaited, or it is on no way out.
+    #[default]
+    Waits,
+    /// A step is done, and the next one can follow at once.
+    Further,
     /// The finalizer is off: there is nothing left to publish to.
-    pub gone: bool,
+    Gone,
 }
 
 /// Something that could not be done.
@@ -76,6 +92,17 @@ pub enum ExecuteError {
     /// The tenant's keys could not be made or given up.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// A step of the tenant's end could not be done.
+    #[error(transparent)]
+    Offboarding(#[from] OffboardingError),
+    /// Something else has to happen first.
+    #[error("{message}")]
+    Waits {
+        /// Stable reason for a condition.
+        reason: String,
+        /// What it is.
+        message: String,
+    },
     /// Something could not be read.
     #[error("{what} could not be read")]
     Read {
@@ -103,6 +130,8 @@ impl ExecuteError {
             Self::Write(_) => "ApplyFailed",
             Self::Pki(_) => "CertificateFailed",
             Self::Keys(error) => return error.reason(),
+            Self::Offboarding(error) => return error.reason(),
+            Self::Waits { reason, .. } => return Cow::Owned(reason.clone()),
             Self::Read { .. } => "ReadFailed",
             Self::Changed => "TenantChanged",
         };
@@ -113,10 +142,11 @@ impl ExecuteError {
 /// Carries the plan out.
 pub async fn execute(
     context: &Context,
-    tenant: &Tenant,
+    observed: &Observed,
     valid: Option<&ValidTenant>,
     plan: Plan,
 ) -> Executed {
+    let tenant = observed.tenant.as_ref();
     let mut run = Run {
         context,
         tenant,
@@ -124,7 +154,7 @@ pub async fn execute(
         done: Executed::default(),
     };
     if plan.is_destructive()
-        && let Err(error) = run.still_the_same(&plan).await
+        && let Err(error) = run.still_the_same().await
     {
         run.fail(
             ConditionType::Ready,
@@ -136,7 +166,7 @@ pub async fn execute(
     match (plan, valid) {
         (Plan::Build(build), Some(valid)) => run.build(valid, *build).await,
         (Plan::Build(_), None) => {}
-        (Plan::Remove(removal), _) => run.remove(removal).await,
+        (Plan::Offboard(todo), _) => return carry_out(context, observed, &todo).await,
     }
     run.done
 }
@@ -154,6 +184,7 @@ impl Run<'_> {
             announce,
             add_finalizer,
             namespace,
+            reinstate,
             ensure_keys,
             rotation,
             certificates,
@@ -178,6 +209,18 @@ impl Run<'_> {
             }
         }
         let context = self.context;
+        // The key server gives keys to live tenants only, so this comes before any pod.
+        if let Some(running) = reinstate {
+            let subject = subject(valid, self.tenant, context);
+            if let Err(error) = context.offboarding.reinstate(subject, &running).await {
+                let what = "the way back".to_owned();
+                self.fail(ConditionType::KeyReady, what, error.into());
+                return;
+            }
+            // It was announced as what it is, and is not announced as another change.
+            context.memory.announce(&self.uid, valid.generation);
+            self.done.reinstated = true;
+        }
         let (keys, rotated, prepared) = futures::join!(
             async {
                 if ensure_keys {
@@ -355,32 +398,6 @@ impl Run<'_> {
         self.context.writer.apply(write.kind, &write.manifest).await
     }
 
-    async fn remove(&mut self, removal: Removal) {
-        self.delete(removal.delete).await;
-        if removal.drop_finalizer && self.done.failures.is_empty() {
-            if let Err(error) = self.bury().await {
-                self.fail(ConditionType::KeyReady, "keys".to_owned(), error.into());
-                return;
-            }
-            let answer = self.context.writer.set_finalizer(self.tenant, false).await;
-            self.note(ConditionType::Ready, || "the finalizer".to_owned(), answer);
-            self.done.gone = self.done.failures.is_empty();
-        }
-    }
-
-    /// Gives up the keys of a tenant whose silo is gone, and leaves its tombstone in the registry.
-    async fn bury(&self) -> Result<(), KeysError> {
-        let name = self.tenant.name_any();
-        let namespace = SiloName::new(&name, &self.uid);
-        let subject = Subject {
-            uid: &self.uid,
-            name: &name,
-            namespace: namespace.as_str(),
-            requester: self.context.requester(self.tenant),
-        };
-        self.context.keys.bury(subject).await
-    }
-
     async fn delete(&mut self, deletions: Vec<Deletion>) {
         for deletion in deletions {
             let answer = self
@@ -396,8 +413,8 @@ impl Run<'_> {
         }
     }
 
-    /// Reads the tenant again from the API server: same UID, and still to be destroyed or suspended or changed so.
-    async fn still_the_same(&self, plan: &Plan) -> Result<(), ExecuteError> {
+    /// Reads the tenant again from the API server: same UID, and still to be suspended or changed so.
+    async fn still_the_same(&self) -> Result<(), ExecuteError> {
         let api: Api<Tenant> = Api::all(self.context.client.clone());
         let now = api
             .get_opt(&self.tenant.name_any())
@@ -407,12 +424,7 @@ impl Run<'_> {
                 source: Box::new(source),
             })?
             .ok_or(ExecuteError::Changed)?;
-        let same = now.uid() == self.tenant.uid()
-            && match plan {
-                Plan::Remove(_) => now.metadata.deletion_timestamp.is_some(),
-                Plan::Build(_) => stands_for_the_same(&now, self.tenant),
-            };
-        if same {
+        if now.uid() == self.tenant.uid() && stands_for_the_same(&now, self.tenant) {
             Ok(())
         } else {
             Err(ExecuteError::Changed)

@@ -12,8 +12,8 @@
 //!
 //! Around it: [`watches`] fill [`observations`] with [`seen`] objects, whose drift [`ownership`] tells; [`lease`] lets
 //! one replica write; [`storage_classes`] say when volumes are bound; [`plan_list`] tells admission which plans there are;
-//! [`plane`] keeps the plane's own certificates and [`registry`] the way to the registry; [`tenant_keys`] has keys made and
-//! destroyed, and [`rotation`] has them replaced; [`parts`] puts all together and [`run`] runs it.
+//! [`plane`] keeps the plane's own certificates and [`registry`] the way to the registry; [`tenant_keys`] has keys made,
+//! [`rotation`] has them replaced, and [`offboarding`] ends tenants; [`parts`] puts all together and [`run`] runs it.
 
 pub mod act;
 pub mod assess;
@@ -25,6 +25,7 @@ pub mod lease;
 pub mod memory;
 pub mod observations;
 pub mod observe;
+pub mod offboarding;
 pub mod ownership;
 pub mod parts;
 pub mod plan;

@@ -14,6 +14,7 @@ use super::{
     context::Context,
     kind::Kind,
     observations::{ObjectKey, SiloObjects},
+    offboarding::progress::{self, Progress},
     ownership,
     probe::{AgentReport, Page},
     rotation::look::{Looked, look},
@@ -52,7 +53,9 @@ pub struct Observed {
     pub key_trouble: Option<(String, String)>,
     /// How far a rotation of the keys is, if one is due or under way.
     pub rotation: Option<Looked>,
-    /// Volumes of the silo; looked for only while it is being removed.
+    /// How far the tenant's end is; asked for only of one that is on its way out, or was until a moment ago.
+    pub progress: Progress,
+    /// Volumes of the silo; looked for only once its namespace is to be gone.
     pub volumes: Volumes,
     /// Now.
     pub now: Timestamp,
@@ -165,17 +168,16 @@ pub async fn observe(context: &Context, tenant: Arc<Tenant>) -> Result<Observed,
             .or_else(|| announced_in_status(&tenant)),
         key: context.memory.key(&uid).or_else(|| key_in_status(&tenant)),
         rotation: None,
+        progress: Progress::NotAsked,
         volumes: Volumes::Unknown,
         now: Timestamp::now(),
         tenant,
     };
-    if observed.tenant.metadata.deletion_timestamp.is_some() {
-        if !observed.has_namespace() && !observed.unavailable.contains(&Kind::Namespace) {
-            recognise_namespace(context, &mut observed).await?;
-        }
-        if !observed.has_namespace() && !observed.unavailable.contains(&Kind::Namespace) {
-            observed.volumes = Volumes::Left(volumes(context, &observed.tenant).await?);
-        }
+    if progress::concerns(&observed.tenant) {
+        observed.progress = context.offboarding.progress(&uid).await;
+    }
+    if progress::is_unwanted(&observed.tenant) {
+        look_for_rest(context, &mut observed).await?;
         return Ok(observed);
     }
     observed.rotation = look(
@@ -212,6 +214,22 @@ pub async fn observe(context: &Context, tenant: Arc<Tenant>) -> Result<Observed,
         }
     }
     Ok(observed)
+}
+
+/// What is left of a silo whose namespace does not show any more.
+async fn look_for_rest(context: &Context, observed: &mut Observed) -> Result<(), kube::Error> {
+    let is_at_its_end = observed.tenant.metadata.deletion_timestamp.is_some()
+        || matches!(&observed.progress, Progress::Running(running) if running.journal.removed.is_some());
+    let does_not_show = |observed: &Observed| {
+        !observed.has_namespace() && !observed.unavailable.contains(&Kind::Namespace)
+    };
+    if is_at_its_end && does_not_show(observed) {
+        recognise_namespace(context, observed).await?;
+    }
+    if is_at_its_end && does_not_show(observed) {
+        observed.volumes = Volumes::Left(volumes(context, &observed.tenant).await?);
+    }
+    Ok(())
 }
 
 /// A namespace that lost its label is not gone: watches do not show it any more, so it is asked for by its name.

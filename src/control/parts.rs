@@ -14,6 +14,7 @@ use super::{
     context::Context,
     memory::Memory,
     observations::Observations,
+    offboarding::Offboarding,
     plane::{self, Credentials},
     probe::{GatewayAccess, Probes},
     registry,
@@ -80,6 +81,7 @@ impl Shared<'_> {
             gateway_namespace,
         )));
         let (sender, credentials) = watch::channel(None);
+        let (signing_sender, signing) = watch::channel(None);
         let plane = plane::Keeper {
             client: self.client.clone(),
             writer: self.writer.clone(),
@@ -92,6 +94,7 @@ impl Shared<'_> {
             memory: self.memory.clone(),
             authorities_file: keyserver_access(settings).files.ca_file,
             credentials: sender,
+            signing: signing_sender,
         };
         let actor = format!("system:serviceaccount:{}:{OPERATOR}", settings.namespace);
         let (sender, known_registry) = watch::channel(None);
@@ -114,6 +117,10 @@ impl Shared<'_> {
             writer: self.writer,
             settings: silos,
             lifetimes,
+            offboarding: Offboarding {
+                keys: keys.clone(),
+                signing,
+            },
             keys,
             observations: self.observations,
             plans: self.watches.plans.clone(),

@@ -10,7 +10,8 @@ use super::{
     changes::{self, Change},
     kind::Kind,
     observations::ObjectKey,
-    observe::{Observed, Volumes},
+    observe::Observed,
+    offboarding::{Progress, Todo, progress::Running},
     ownership,
     rotation::{
         look::Looked,
@@ -37,8 +38,8 @@ pub const CERTIFICATE_OBJECTS: [(Kind, &str); 5] = [
 pub enum Plan {
     /// Make the silo what its tenant wants.
     Build(Box<Build>),
-    /// Remove the silo.
-    Remove(Removal),
+    /// Take the tenant a step further on its way out.
+    Offboard(Todo),
 }
 
 /// What a silo lacks.
@@ -50,6 +51,8 @@ pub struct Build {
     pub add_finalizer: bool,
     /// Create the namespace.
     pub namespace: Option<Manifest>,
+    /// Take back what the registry knows of the tenant's end, before anything else.
+    pub reinstate: Option<Box<Running>>,
     /// Have the tenant's keys made; pods that use them wait for it.
     pub ensure_keys: bool,
     /// Take the next step of a rotation of its keys.
@@ -93,60 +96,16 @@ pub struct Deletion {
     pub uid: String,
 }
 
-/// How far a removal is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Removal {
-    /// What to delete, in this order: access first, then what runs, then the namespace with everything in it.
-    pub delete: Vec<Deletion>,
-    /// Nothing is left, so the tenant may go.
-    pub drop_finalizer: bool,
-}
-
 impl Plan {
     /// Whether carrying it out destroys anything, so that the tenant must be read again first.
     #[must_use]
     pub fn is_destructive(&self) -> bool {
         match self {
             Self::Build(build) => !build.prune.is_empty(),
-            Self::Remove(removal) => !removal.delete.is_empty() || removal.drop_finalizer,
+            // Its own steps read the tenant again: what has to be true of it differs.
+            Self::Offboard(_) => false,
         }
     }
-}
-
-/// Plans the removal of a silo.
-#[must_use]
-pub fn remove(observed: &Observed) -> Plan {
-    const ACCESS_FIRST: [Kind; 5] = [
-        Kind::HttpRoute,
-        Kind::Deployment,
-        Kind::Job,
-        Kind::StatefulSet,
-        Kind::Namespace,
-    ];
-    let delete = ACCESS_FIRST
-        .into_iter()
-        .flat_map(|kind| {
-            observed
-                .objects
-                .iter()
-                .filter(move |(key, seen)| key.kind == kind && !seen.terminating)
-        })
-        .map(deletion)
-        .collect();
-    let drop_finalizer = !observed.has_namespace()
-        && observed.volumes == Volumes::Left(Vec::new())
-        && observed
-            .tenant
-            .metadata
-            .finalizers
-            .as_deref()
-            .unwrap_or_default()
-            .iter()
-            .any(|name| name == FINALIZER);
-    Plan::Remove(Removal {
-        delete,
-        drop_finalizer,
-    })
 }
 
 /// Plans what a silo lacks.
@@ -162,8 +121,11 @@ pub fn build(tenant: &ValidTenant, settings: &SiloSettings, observed: &Observed)
         announce: changes::unannounced(tenant, observed),
         add_finalizer: !finalizers.iter().any(|name| name == FINALIZER),
         certificates: certificates_due(tenant, observed),
-        // Whoever is on the way out gets no new ones.
-        ensure_keys: observed.key.is_none() && tenant.state != TenantState::Offboarded,
+        reinstate: match &observed.progress {
+            Progress::Running(running) => Some(running.clone()),
+            _ => None,
+        },
+        ensure_keys: observed.key.is_none(),
         rotation: rotation_step(observed),
         ..Build::default()
     };

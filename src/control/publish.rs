@@ -21,6 +21,9 @@ use crate::api::{
 /// needs two writes.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
+/// How often a tenant that can still come back is looked at.
+const GRACE_LOOK: Duration = Duration::from_hours(1);
+
 /// How often a silo that is on its way is looked at again, changes aside.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -115,9 +118,13 @@ fn next_look(context: &Context, observed: &Observed, status: &TenantStatus) -> A
         Phase::Provisioning | Phase::Degraded if observed.page != probe::Page::NotTried => {
             Action::requeue(context.memory.looked(&uid, false))
         }
-        Phase::Provisioning | Phase::Degraded | Phase::Deleting => {
+        Phase::Provisioning | Phase::Degraded => {
             Action::requeue(LOOK_EVERY.max(context.memory.looked(&uid, false)))
         }
+        Phase::Offboarding | Phase::Shredding | Phase::Deleting => {
+            Action::requeue(context.memory.looked(&uid, false))
+        }
+        Phase::Offboarded => Action::requeue(until_grace_ends(observed, status)),
         _ => until_renewal(observed, status).map_or_else(Action::await_change, Action::requeue),
     }
 }
@@ -146,6 +153,17 @@ fn until_renewal(observed: &Observed, status: &TenantStatus) -> Option<Duration>
             .unwrap_or(Duration::ZERO)
             .max(Duration::from_millis(200)),
     )
+}
+
+/// Until the grace period ends; in between it is looked at now and then, in case a clock was set.
+fn until_grace_ends(observed: &Observed, status: &TenantStatus) -> Duration {
+    let end = status
+        .offboarding
+        .as_ref()
+        .and_then(|offboarding| offboarding.grace_ends_at.as_ref());
+    end.and_then(|end| Duration::try_from(end.0.duration_since(observed.now)).ok())
+        .unwrap_or(GRACE_LOOK)
+        .clamp(Duration::from_millis(200), GRACE_LOOK)
 }
 
 /// One event per transition of `Ready` and of the state, never per pass.

@@ -11,8 +11,9 @@ use tracing::Instrument;
 use super::{
     assess, changes,
     context::Context,
-    execute::{self, Executed},
+    execute::{self, Executed, WayOut},
     observe,
+    offboarding::{self, Standing},
     plan::{self, Plan},
     publish,
     writer::WriteError,
@@ -22,7 +23,7 @@ use crate::{
     telemetry::PassOutcome,
 };
 
-/// Wait before the next step of a rotation, which the one before has made possible.
+/// Wait before the next step of a rotation or an offboarding, which the one before has made possible.
 const NEXT_STEP: Duration = Duration::from_millis(20);
 
 /// Why a pass could not be finished; it is repeated with growing waits.
@@ -67,8 +68,8 @@ async fn pass(
         .await
         .map_err(ReconcileError::Observe)?;
     let uid = observed.tenant.uid().unwrap_or_default();
-    if observed.tenant.metadata.deletion_timestamp.is_some() {
-        return remove(context, &observed, &uid).await;
+    if offboarding::standing(&observed) == Standing::Leaves {
+        return leave(context, &observed, &uid).await;
     }
     // 2. validate (pure)
     let settings = context.settings.load_full();
@@ -85,16 +86,13 @@ async fn pass(
     // 3. plan (pure, infallible)
     let plan = plan::build(&valid, &settings, &observed);
     // 4. execute (writes)
-    let executed = execute::execute(context, &observed.tenant, Some(&valid), plan).await;
+    let executed = execute::execute(context, &observed, Some(&valid), plan).await;
     if executed.failures.is_empty() {
         context.memory.built(&uid, &settings);
     }
     // 5. assess (pure)
     let status = assess::assess(&valid, &observed, &executed);
-    let is_settled = matches!(
-        status.phase,
-        Phase::Ready | Phase::Suspended | Phase::Offboarded
-    );
+    let is_settled = matches!(status.phase, Phase::Ready | Phase::Suspended);
     // 6. publish (writes)
     if is_settled && executed.failures.is_empty() {
         changes::conclude(context, &uid, &status).await;
@@ -105,35 +103,37 @@ async fn pass(
     Ok(conclude(context, &uid, &executed, is_settled, action))
 }
 
-/// Removal is another plan through the same steps; it needs no valid spec.
-async fn remove(
+/// The way out is another plan through the same steps; it needs no valid spec.
+async fn leave(
     context: &Context,
     observed: &observe::Observed,
     uid: &str,
 ) -> Result<(Action, PassOutcome), ReconcileError> {
-    let plan = plan::remove(observed);
-    if let Plan::Remove(removal) = &plan
-        && !removal.drop_finalizer
-        && !observed
-            .tenant
-            .finalizers()
-            .iter()
-            .any(|name| name == crate::api::FINALIZER)
-    {
+    let is_deleted = observed.tenant.metadata.deletion_timestamp.is_some();
+    let finalizers = observed.tenant.finalizers();
+    if is_deleted && !finalizers.iter().any(|name| name == crate::api::FINALIZER) {
         forget(context, uid);
         return Ok((Action::await_change(), PassOutcome::Done));
     }
-    let executed = execute::execute(context, &observed.tenant, None, plan).await;
-    if executed.gone {
+    let todo = offboarding::next::next(observed);
+    let plan = Plan::Offboard(todo.clone());
+    let executed = execute::execute(context, observed, None, plan).await;
+    if executed.way_out == WayOut::Gone {
         tracing::info!("the silo is gone");
         forget(context, uid);
         return Ok((Action::await_change(), PassOutcome::Done));
     }
-    let status = assess::assess_removal(observed, &executed);
+    let status = offboarding::status::assess(observed, &todo, &executed);
+    let is_settled = matches!(status.phase, Phase::Offboarded | Phase::Shredded);
     let action = publish::publish(context, observed, status)
         .await
         .map_err(ReconcileError::Publish)?;
-    Ok(conclude(context, uid, &executed, false, action))
+    if executed.way_out == WayOut::Further {
+        context.memory.succeeded(uid);
+        context.memory.looked(uid, true);
+        return Ok((Action::requeue(NEXT_STEP), PassOutcome::Waiting));
+    }
+    Ok(conclude(context, uid, &executed, is_settled, action))
 }
 
 fn validate(
@@ -146,6 +146,15 @@ fn validate(
         .ok_or_else(|| Rejection::PlanNotFound {
             plan: observed.tenant.spec.plan.clone(),
         })?;
+    if let Standing::Lost(since) = offboarding::standing(observed) {
+        let since = since.map_or_else(String::new, |since| {
+            format!(
+                " since {}",
+                since.round(jiff::Unit::Second).unwrap_or(since)
+            )
+        });
+        return Err(Rejection::NoReturn { since });
+    }
     ValidTenant::new(&observed.tenant, plan, settings)
 }
 

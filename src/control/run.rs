@@ -107,6 +107,7 @@ pub async fn run(settings: OperatorSettings) -> anyhow::Result<()> {
     metrics.leader(true);
     tokio::spawn(plane.keep());
     tokio::spawn(registry.keep());
+    tokio::spawn(context.offboarding.clone().keep_confirming());
     tokio::spawn(plan_list::keep(
         context.client.clone(),
         writer,

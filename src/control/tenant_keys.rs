@@ -1,35 +1,30 @@
-//! The keys of a tenant, for the whole of its life: made before its pods, given up before its finalizer goes.
+//! The keys of a tenant, made before its pods. How they end: see [`super::offboarding`].
 //!
 //! ```text
 //! registry: tenant live, audit started ─→ key server: key and data keys ─→ registry: audit finished
-//! registry: offboarding, audit started ─→ key server: disable, destroy in 7 days ─→ registry: tombstone, audit finished
 //! ```
 //!
-//! Both may be interrupted anywhere and are repeated: an operation in the registry carries the id of its audit rows, so
+//! It may be interrupted anywhere and is repeated: an operation in the registry carries the id of its audit rows, so
 //! that what goes on is not announced twice. The operator never sees a key, wrapped or not.
 
 use std::borrow::Cow;
 
-use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::act::{Act, Announcement};
-use super::rotation::{act::give_up, report};
+use super::rotation::report;
 use crate::{
     api::tenant::KeyStatus,
     audit::Action,
     keys::{KeyState, TenantUid},
     keyserver::{
         client::{Client, ClientError},
-        wire::{DestroyRequest, EnsureRequest, TenantKeys as Answer},
+        wire::{EnsureRequest, TenantKeys as Answer},
     },
     registry::{Registry, RegistryError, keys, operations, tenants},
 };
-
-/// Days between the end of a tenant and that of its key: the shortest that KMSs allow.
-const DESTROY_DAYS: u32 = 7;
 
 /// Why a tenant's keys are not what they should be.
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +123,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// What has tenants' keys made and destroyed.
+/// What has tenants' keys made.
 #[derive(Clone)]
 pub struct TenantKeys {
     /// The registry, once it can be used.
@@ -159,33 +154,14 @@ impl TenantKeys {
 
     /// Why pods may not get the tenant's keys, as reason and message; none if nothing speaks against it.
     pub async fn trouble(&self, uid: &str) -> Option<(String, String)> {
-        let subject = Subject::of_uid(uid);
         let asked = async {
-            let uid = subject.tenant_uid()?;
+            let uid = Subject::of_uid(uid).tenant_uid()?;
             Ok::<_, KeysError>(self.keyserver.keys(uid, true).await?)
         };
         match asked.await {
             Ok(answer) => unusable(&answer),
             Err(error) => Some((error.reason().into_owned(), error.to_string())),
         }
-    }
-
-    /// Gives up the tenant's keys and leaves its tombstone. Where there is one already, nothing is written.
-    pub async fn bury(&self, subject: Subject<'_>) -> Result<(), KeysError> {
-        let uid = subject.tenant_uid()?;
-        let registry = self.registry()?;
-        let Some((act, has_key)) = self.begin_end(uid, &subject).await? else {
-            return Ok(());
-        };
-        if has_key {
-            self.keyserver.disable(uid).await?;
-            let request = DestroyRequest { days: DESTROY_DAYS };
-            self.keyserver.destroy(uid, request).await?;
-        }
-        let mut transaction = registry.begin().await?;
-        tenants::bury(&mut transaction, uid, Timestamp::now()).await?;
-        act.finish(transaction, "done").await?;
-        Ok(())
     }
 
     /// Writes the tenant down and announces its onboarding. None if that was finished before.
@@ -212,35 +188,6 @@ impl TenantKeys {
         };
         let act = Act::begin(transaction, (uid, subject.name), announcement).await?;
         Ok(Some(act))
-    }
-
-    /// Announces the tenant's end, and says whether it has a key. None if it is a tombstone.
-    async fn begin_end(
-        &self,
-        uid: TenantUid,
-        subject: &Subject<'_>,
-    ) -> Result<Option<(Act, bool)>, KeysError> {
-        let mut transaction = self.registry()?.begin().await?;
-        match tenants::find(&mut transaction, uid).await? {
-            Some(tenant) if tenant.state == tenants::State::Tombstone => return Ok(None),
-            Some(_) => {}
-            // From before there was a registry, or it never got this far: its UID is not used again all the same.
-            None => {
-                tenants::register(&mut transaction, uid, subject.name, subject.namespace).await?;
-            }
-        }
-        tenants::offboard(&mut transaction, uid).await?;
-        give_up(&mut transaction, uid).await?;
-        let key = keys::find(&mut transaction, uid).await?;
-        let has_key = key.is_some_and(|key| key.id.is_some());
-        let announcement = Announcement {
-            kind: operations::Kind::Offboard,
-            action: Action::TenantOffboarded,
-            actor: self.actor_of(subject),
-            detail: json!({}),
-        };
-        let act = Act::begin(transaction, (uid, subject.name), announcement).await?;
-        Ok(Some((act, has_key)))
     }
 
     /// Who acts: whoever asked for it, and the operator where that is not known.

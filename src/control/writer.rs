@@ -418,7 +418,7 @@ fn uid_of(tenant: &Tenant) -> Option<TenantUid> {
 
 /// A merge patch leaves out what it does not name, so fields that may become unset are named with null.
 fn clear_what_is_unset(status: &mut serde_json::Value) {
-    const OPTIONAL: [(&str, &[&str]); 3] = [
+    const OPTIONAL: [(&str, &[&str]); 4] = [
         (
             "",
             &[
@@ -428,11 +428,16 @@ fn clear_what_is_unset(status: &mut serde_json::Value) {
                 "release",
                 "key",
                 "database",
+                "offboarding",
                 "certificatesRenewAt",
             ],
         ),
         ("/key", &["dataKeys", "rotation"]),
         ("/key/rotation", &["purpose", "rowsLeft"]),
+        (
+            "/offboarding",
+            &["accessCutAt", "graceEndsAt", "shreddedAt", "keyDestroyedAt"],
+        ),
     ];
     for (path, names) in OPTIONAL {
         let Some(fields) = status

@@ -6,6 +6,9 @@
 //!
 //! The record says what was done and when. It can only be made, and is only accepted, if it is one that can be true:
 //! every step there, in order, and no proof that let somebody in.
+//!
+//! There are two of each tenant: one when its keys refuse for good and its volumes are gone, and a later one when the KMS
+//! has destroyed the keys, which no KMS does in less than a week.
 
 mod envelope;
 mod record;
@@ -18,8 +21,8 @@ mod verify;
 
 pub use envelope::{Envelope, PAYLOAD_TYPE, Signature};
 pub use record::{
-    Attempt, DataKey, Export, Fault, Impossible, Key, Outcome, Proof, Record, Removed, Steps,
-    Tenant,
+    Attempt, DataKey, Export, Fault, Impossible, Key, Outcome, Proof, Record, Removed, Stage,
+    Steps, Tenant,
 };
 pub use signing::{KeyError, PublicKey, SigningKey};
 pub use statement::{PREDICATE_TYPE, STATEMENT_TYPE, Statement};

@@ -12,6 +12,8 @@ use uuid::Uuid;
 pub struct Record {
     /// Whose data it was.
     pub tenant: Tenant,
+    /// How far the end had come.
+    pub stage: Stage,
     /// The tenant's keys in the KMS: at least one.
     pub keys: Vec<Key>,
     /// Every data key that one of [`Self::keys`] wrapped: at least one.
@@ -22,10 +24,33 @@ pub struct Record {
     pub export: Option<Export>,
     /// What was deleted.
     pub removed: Removed,
-    /// What was tried after the keys were disabled, and failed.
+    /// What was tried after the keys were disabled and again after their deletion was scheduled, and failed.
     pub proofs: Vec<Proof>,
+    /// When the KMS destroys the keys, by its own calendar.
+    pub destruction_due: Timestamp,
     /// When this record was made.
     pub recorded_at: Timestamp,
+}
+
+/// How far the end of a tenant had come when its record was made. There is one record of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Nothing opens the data any more, the volumes are gone, and the KMS has the keys' deletion on its calendar.
+    Shredded,
+    /// The KMS has no key material any more either.
+    Destroyed,
+}
+
+impl Stage {
+    /// The word, as in the record.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Shredded => "shredded",
+            Self::Destroyed => "destroyed",
+        }
+    }
 }
 
 /// Which tenant it was.
@@ -66,7 +91,8 @@ impl fmt::Display for DataKey {
     }
 }
 
-/// When each step was done. A record needs them all; [`Self::exported`] only with an export.
+/// When each step was done. A record needs them all; [`Self::exported`] only with an export, and [`Self::destroyed`]
+/// only at [`Stage::Destroyed`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Steps {
@@ -211,6 +237,12 @@ pub enum Fault {
     /// Nobody tried whether a data key still works.
     #[error("no proof in time that data key {0} is refused")]
     Unproven(DataKey),
+    /// Nobody tried it again at the end.
+    #[error("no proof that data key {0} stayed refused after the deletion was scheduled")]
+    UnprovenAtTheEnd(DataKey),
+    /// The record says both that the keys are still there and when they were destroyed.
+    #[error("a record of stage \"shredded\" cannot say when the keys were destroyed")]
+    DestroyedAlready,
     /// A proof is about a data key that the tenant did not have.
     #[error("a proof is about data key {0}, which is not listed")]
     UnknownDataKey(DataKey),
@@ -305,15 +337,21 @@ impl Record {
         ] = self.steps.list();
         let recorded = ("record", Some(self.recorded_at));
         // The app stops before the export or after it, depending on who makes it, so these two have no order.
-        let line = [cut, pods, disabled, proved, volumes, scheduled, destroyed];
-        for (name, at) in line {
+        let mut line = vec![cut, pods, disabled, proved, volumes, scheduled];
+        match self.stage {
+            Stage::Destroyed => line.push(destroyed),
+            Stage::Shredded if destroyed.1.is_some() => faults.push(Fault::DestroyedAlready),
+            Stage::Shredded => {}
+        }
+        for (name, at) in &line {
             if at.is_none() {
                 faults.push(Fault::Missing(name));
             }
         }
         let next_in_line = line.iter().skip(1).chain([&recorded]);
         let pairs = line.iter().zip(next_in_line).map(|(a, b)| (*a, *b));
-        for (earlier, later) in pairs.chain([(cut, export), (export, disabled)]) {
+        let due = ("the date of the destruction", Some(self.destruction_due));
+        for (earlier, later) in pairs.chain([(cut, export), (export, disabled), (scheduled, due)]) {
             faults.extend(out_of_order(earlier, later));
         }
     }
@@ -353,16 +391,20 @@ impl Record {
                 faults.push(Fault::UnknownDataKey(key.clone()));
             }
         }
-        // Later proofs, that it stays refused, may be among them too.
         for key in &self.data_keys {
-            let proven = self.proofs.iter().any(|proof| {
-                matches!(proof.tried, Attempt::Unwrap | Attempt::SavedDataKey)
-                    && proof.data_key.as_ref() == Some(key)
-                    && proof.outcome == Outcome::Refused
-                    && self.steps.proved.is_none_or(|proved| proof.at <= proved)
-            });
-            if !proven {
+            let refused = || {
+                self.proofs.iter().filter(|proof| {
+                    matches!(proof.tried, Attempt::Unwrap | Attempt::SavedDataKey)
+                        && proof.data_key.as_ref() == Some(key)
+                        && proof.outcome == Outcome::Refused
+                })
+            };
+            let (proved, scheduled) = (self.steps.proved, self.steps.deletion_scheduled);
+            if !refused().any(|proof| proved.is_none_or(|proved| proof.at <= proved)) {
                 faults.push(Fault::Unproven(key.clone()));
+            }
+            if !refused().any(|proof| scheduled.is_none_or(|scheduled| proof.at >= scheduled)) {
+                faults.push(Fault::UnprovenAtTheEnd(key.clone()));
             }
         }
     }

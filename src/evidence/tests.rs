@@ -43,13 +43,14 @@ fn proof(tried: Attempt, data_key: Option<DataKey>, answer: &str, minute: i64) -
 
 /// The record that [`KNOWN`] holds.
 fn record() -> Record {
-    let disabled = "the key is disabled";
+    let (disabled, leaving) = ("the key is disabled", "the key is going to be destroyed");
     Record {
         tenant: Tenant {
             name: "acme".to_owned(),
             uid: "4f1c09ab-7d2e-4c3b-9a10-0123456789ab".parse().unwrap(),
             namespace: "silo-acme-4f1c09ab7d".to_owned(),
         },
+        stage: Stage::Destroyed,
         keys: vec![Key {
             provider: "aws".to_owned(),
             id: "arn:aws:kms:eu-central-1:1:key/0a1b".to_owned(),
@@ -89,7 +90,11 @@ fn record() -> Record {
                 5,
             ),
             proof(Attempt::SavedToken, None, "the pod is gone", 5),
+            proof(Attempt::Unwrap, Some(data_key("app", 1)), leaving, 8),
+            proof(Attempt::Unwrap, Some(data_key("app", 2)), leaving, 8),
+            proof(Attempt::Unwrap, Some(data_key("backup", 1)), leaving, 8),
         ],
+        destruction_due: at(WEEK + 7),
         recorded_at: at(WEEK + 9),
     }
 }
@@ -276,6 +281,50 @@ fn a_possible_record_is_one() {
         ))),
         []
     );
+}
+
+/// The first of a tenant's two records: its keys are still in the KMS, and refuse.
+fn shredded(record: &mut Record) {
+    record.stage = Stage::Shredded;
+    record.steps.destroyed = None;
+    record.recorded_at = at(9);
+}
+
+#[test]
+fn a_record_is_possible_before_the_keys_are_destroyed_and_says_so() {
+    assert_eq!(faults(shredded), []);
+    let premature = faults(|record| {
+        shredded(record);
+        record.steps.destroyed = Some(at(8));
+    });
+    assert_eq!(premature, [Fault::DestroyedAlready]);
+    let no_date = faults(|record| {
+        shredded(record);
+        record.destruction_due = at(6);
+    });
+    assert!(
+        matches!(no_date.as_slice(), [Fault::Order { .. }]),
+        "{no_date:?}"
+    );
+    let early = faults(|record| {
+        shredded(record);
+        record.proofs.retain(|proof| proof.at <= at(5));
+        record.recorded_at = at(6);
+    });
+    assert!(
+        matches!(early.first(), Some(Fault::Order { .. })),
+        "{early:?}"
+    );
+}
+
+#[test]
+fn every_data_key_is_tried_again_at_the_end() {
+    let untried = faults(|record| {
+        record.proofs.remove(5);
+    });
+    assert_eq!(untried, [Fault::UnprovenAtTheEnd(data_key("app", 2))]);
+    let early = faults(|record| record.proofs[6].at = at(6));
+    assert_eq!(early, [Fault::UnprovenAtTheEnd(data_key("backup", 1))]);
 }
 
 #[rstest]

@@ -216,6 +216,25 @@ pub async fn list(connection: &mut PgConnection) -> Result<Vec<Key>, RegistryErr
     .collect()
 }
 
+/// Keys whose end is still to be confirmed or put on record, soonest first: those that the KMS is going to destroy, and
+/// those that it has destroyed of tenants whose last record is missing.
+pub async fn to_confirm(connection: &mut PgConnection) -> Result<Vec<Key>, RegistryError> {
+    sqlx::query_as!(
+        Row,
+        "SELECT tenant_uid, provider, key_id, state, key_version, created_at, rotated_at, deletion_at FROM keys
+         WHERE state = 'pending-deletion'
+            OR state = 'destroyed'
+                AND EXISTS (SELECT FROM evidence e WHERE e.tenant_uid = keys.tenant_uid AND e.stage = 'shredded')
+                AND NOT EXISTS (SELECT FROM evidence e WHERE e.tenant_uid = keys.tenant_uid AND e.stage = 'destroyed')
+         ORDER BY deletion_at, tenant_uid",
+    )
+    .fetch_all(connection)
+    .await?
+    .into_iter()
+    .map(Key::try_from)
+    .collect()
+}
+
 fn one(rows: u64, tenant: TenantUid, state: &str) -> Result<(), RegistryError> {
     if rows == 1 {
         Ok(())

@@ -13,7 +13,7 @@ use super::tunnel::Tunnel;
 use super::{RegistryError, RegistrySettings, options};
 
 /// The migrations of this build, in order.
-const MIGRATIONS: [(&str, &str); 3] = [
+const MIGRATIONS: [(&str, &str); 4] = [
     (
         "V1__registry",
         include_str!("../../migrations/V1__registry.sql"),
@@ -22,6 +22,10 @@ const MIGRATIONS: [(&str, &str); 3] = [
     (
         "V3__local_keys",
         include_str!("../../migrations/V3__local_keys.sql"),
+    ),
+    (
+        "V4__offboarding",
+        include_str!("../../migrations/V4__offboarding.sql"),
     ),
 ];
 
@@ -44,7 +48,7 @@ pub struct Migrated {
 #[must_use]
 pub const fn schema_version() -> i32 {
     // The names say the same: see the test below.
-    3
+    4
 }
 
 /// Applies what is missing.

@@ -1,7 +1,8 @@
-//! What the operator keeps in the plane's own namespace: certificates of registry and key server, and a root key.
+//! What the operator keeps in the plane's own namespace: certificates of registry and key server, the key for deletion
+//! records, and a root key.
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::ObjectMeta;
 
 use super::certificates::{files, secret, stored};
@@ -28,6 +29,13 @@ pub const ROOT_KEY: &str = "granary-root-key";
 pub const ROOT_KEY_FILE: &str = "root.key";
 /// Bytes of a root key.
 pub const ROOT_KEY_BYTES: usize = 32;
+
+/// Secret with the key that deletion records are signed with, and `ConfigMap` with the public half.
+pub const EVIDENCE_KEY: &str = crate::api::plane::EVIDENCE_KEY;
+/// Name of the key file in the Secret.
+pub const EVIDENCE_KEY_FILE: &str = "signing.pem";
+/// Name of the file with public keys in the `ConfigMap`.
+pub const EVIDENCE_PUBLIC_FILE: &str = crate::api::plane::EVIDENCE_PUBLIC_FILE;
 
 /// Every Secret with certificates of the plane.
 pub const CERTIFICATE_SECRETS: [&str; 5] = [
@@ -81,6 +89,29 @@ pub fn root_key(namespace: &str, key: &[u8; ROOT_KEY_BYTES]) -> Manifest {
         immutable: Some(true),
         data: Some([(ROOT_KEY_FILE.to_owned(), ByteString(key.to_vec()))].into()),
         ..Secret::default()
+    })
+}
+
+/// The key that deletion records are signed with. Immutable: who wants another deletes it.
+#[must_use]
+pub fn evidence_key(namespace: &str, pem: &str) -> Manifest {
+    let file = ByteString(pem.as_bytes().to_vec());
+    Manifest::of(&Secret {
+        metadata: metadata(namespace, EVIDENCE_KEY, OPERATOR, "evidence-key"),
+        type_: Some("Opaque".to_owned()),
+        immutable: Some(true),
+        data: Some([(EVIDENCE_KEY_FILE.to_owned(), file)].into()),
+        ..Secret::default()
+    })
+}
+
+/// The public keys that deletion records are checked with.
+#[must_use]
+pub fn evidence_public(namespace: &str, pem: &str) -> Manifest {
+    Manifest::of(&ConfigMap {
+        metadata: metadata(namespace, EVIDENCE_KEY, OPERATOR, "evidence-key"),
+        data: Some([(EVIDENCE_PUBLIC_FILE.to_owned(), pem.to_owned())].into()),
+        ..ConfigMap::default()
     })
 }
 
@@ -168,6 +199,20 @@ mod tests {
         let read = authorities(&secret.data.unwrap());
         assert_eq!(read[0].fingerprint, issued.signer().fingerprint);
         assert_eq!(read[0].key_pem(), issued.signer().key_pem());
+    }
+
+    #[test]
+    fn the_key_for_records_is_not_printed_and_its_public_half_is() {
+        let manifest = evidence_key("granary-system", "-----BEGIN PRIVATE KEY-----\n");
+        assert_eq!(manifest.body["immutable"], json!(true));
+        let text = manifest.body["data"][EVIDENCE_KEY_FILE].as_str().unwrap();
+        assert!(!format!("{manifest:?}").contains(text));
+        let public = evidence_public("granary-system", "-----BEGIN PUBLIC KEY-----\n");
+        assert_eq!(public.name, manifest.name);
+        assert_eq!(
+            public.body["data"][EVIDENCE_PUBLIC_FILE],
+            "-----BEGIN PUBLIC KEY-----\n"
+        );
     }
 
     #[test]

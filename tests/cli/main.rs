@@ -10,6 +10,7 @@ mod evidence;
 mod fake;
 mod files;
 mod keys;
+mod offboarding;
 mod program;
 mod server;
 mod shell;

@@ -37,6 +37,12 @@ fn the_reference_is_what_the_commands_say() {
 #[case(&["suspend", "a/b"])]
 #[case(&["resume", "A"])]
 #[case(&["offboard", "", "--confirm", ""])]
+#[case(&["reinstate"])]
+#[case(&["reinstate", "A"])]
+#[case(&["evidence"])]
+#[case(&["evidence", "show"])]
+#[case(&["evidence", "show", "a b"])]
+#[case(&["evidence", "../acme"])]
 #[case(&["list", "-l", "bad==x=y"])]
 fn what_makes_no_sense_ends_with_2(#[case] args: &[&str]) {
     let output = run(args);
@@ -46,6 +52,8 @@ fn what_makes_no_sense_ends_with_2(#[case] args: &[&str]) {
 
 #[rstest]
 #[case(&["offboard", "acme"])]
+#[case(&["offboard", "acme", "--now"])]
+#[case(&["offboard", "acme", "--now", "--confirm", "globex"])]
 #[case(&["offboard", "acme", "--confirm", "globex"])]
 fn nothing_is_removed_without_a_confirmation(#[case] args: &[&str]) {
     let server = FakeServer::start(|request| panic!("asked for {request:?}"));

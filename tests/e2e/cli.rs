@@ -82,6 +82,7 @@ impl Drop for Tenant {
         let _gone = granary(&[
             "offboard",
             &self.0,
+            "--now",
             "--confirm",
             &self.0,
             "--timeout",
@@ -150,7 +151,15 @@ fn a_tenants_life_from_the_command_line() {
         "Ready"
     );
 
-    let removal = json(&["offboard", name, "--confirm", name, "--timeout", PATIENCE]);
+    let removal = json(&[
+        "offboard",
+        name,
+        "--now",
+        "--confirm",
+        name,
+        "--timeout",
+        PATIENCE,
+    ]);
     assert_eq!(removal["state"], "Removed");
     assert_eq!(removal["uid"], tenant["metadata"]["uid"]);
     fails(&["status", name], 3);

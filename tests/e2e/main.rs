@@ -36,6 +36,7 @@ mod isolation;
 mod keys;
 mod leaks;
 mod lifecycle;
+mod offboarding;
 mod plane;
 mod plane_secrets;
 mod releases;

@@ -80,7 +80,7 @@ async fn without_key_server<T>(client: &Client, body: impl Future<Output = T>) -
 }
 
 /// The same without the registry's database.
-async fn without_registry<T>(client: &Client, body: impl Future<Output = T>) -> T {
+pub async fn without_registry<T>(client: &Client, body: impl Future<Output = T>) -> T {
     let api: Api<StatefulSet> = Api::namespaced(client.clone(), PLANE);
     scale(&api, "granary-registry", 0).await;
     let pods: Api<Pod> = Api::namespaced(client.clone(), PLANE);

@@ -16,6 +16,7 @@ use granary::control::observations::{ObjectKey, Observations};
 use granary::control::parts::{Parts, Shared};
 use granary::control::watches::{Triggers, Watches};
 use granary::control::writer::Writer;
+use granary::evidence::SigningKey;
 use granary::registry::{Registry, Role};
 use granary::telemetry::Metrics;
 use kube::api::ListParams;
@@ -44,6 +45,7 @@ pub struct Operators {
     observations: Arc<Observations>,
     watches: Watches,
     registry: watch::Sender<Option<Registry>>,
+    signing: watch::Sender<Option<Arc<SigningKey>>>,
 }
 
 impl Operators {
@@ -85,6 +87,7 @@ impl Operators {
             observations,
             watches,
             registry: watch::Sender::new(Some(registry)),
+            signing: watch::Sender::new(Some(Arc::new(SigningKey::generate().unwrap()))),
         }
     }
 
@@ -112,6 +115,8 @@ impl Operators {
         let mut context = Arc::into_inner(context).expect("nothing runs yet");
         // The plane's own certificates are not tested here: this registry was signed by the test's authority.
         context.keys.registry = self.registry.subscribe();
+        context.offboarding.keys = context.keys.clone();
+        context.offboarding.signing = self.signing.subscribe();
         let mut silos = (*context.settings.load_full()).clone();
         "-----BEGIN CERTIFICATE-----\n".clone_into(&mut silos.keyserver_ca);
         context.settings.store(Arc::new(silos));

@@ -14,6 +14,7 @@ mod postgres;
 mod api_server;
 mod bad_input;
 mod callers;
+mod ending;
 mod in_pod;
 mod latency;
 mod life;

@@ -176,7 +176,7 @@ async fn a_deletion_that_was_scheduled_and_not_recorded_is_adopted() {
 }
 
 /// The KMS forgets every key, as AWS does with those that it has destroyed.
-async fn forget_keys(plane: &Plane) {
+pub async fn forget_keys(plane: &Plane) {
     let mut superuser = Postgres::shared().superuser(&plane.database).await;
     run(
         &mut superuser,

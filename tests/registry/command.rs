@@ -10,7 +10,8 @@ use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use granary::audit::{self, Action, Entry};
-use granary::registry::Role;
+use granary::registry::{Role, evidence, tenants};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -34,8 +35,8 @@ impl ApiServer {
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "granary-auditor-tls"},
             "data": {
                 "ca.crt": data(&postgres.authority.pem()),
-                "tls.crt": data(&leaf.certificate),
-                "tls.key": data(&leaf.key),
+                "client.crt": data(&leaf.certificate),
+                "client.key": data(&leaf.key),
             },
         });
         Self {
@@ -300,4 +301,57 @@ async fn who_may_not_audit_is_told_what_is_missing() {
         .into();
     let output = away.granary(&["audit", "tail"]);
     assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_is_shown_of_those_who_have_ended_and_as_it_was_signed() {
+    let postgres = Postgres::start(&VOLATILE);
+    granary::registry::Registry::migrate(&postgres.settings("app", Role::Owner))
+        .await
+        .unwrap();
+    let registry = postgres.registry("app", Role::App);
+    let mut connection = registry.acquire().await.unwrap();
+    let acme = uid();
+    tenants::register(&mut connection, acme, "acme", "silo-acme")
+        .await
+        .unwrap();
+    let leaf = postgres.authority.client("auditor");
+    let server = ApiServer::new(&postgres, &leaf);
+    let show = |args: &[&str]| {
+        let args = [&["evidence", "show"], args, &["-o", "json"]].concat();
+        server.clone().granary(&args)
+    };
+    let refused = |args: &[&str], code: i32, why: &str| {
+        let output = show(args);
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        assert!(stderr(&output).contains(why), "{}", stderr(&output));
+        assert_eq!(stdout(&output), "");
+    };
+    refused(&["globex"], 3, "does not know it");
+    refused(&["acme"], 4, "it lives");
+    refused(&[&acme.to_string()], 4, "it lives");
+    tenants::offboard(&mut connection, acme).await.unwrap();
+    refused(&["acme"], 4, "it is being offboarded");
+    refused(&["acme", "--all"], 4, "it is being offboarded");
+    tenants::bury(&mut connection, acme, Timestamp::now())
+        .await
+        .unwrap();
+    refused(&["acme"], 3, "nothing to prove");
+
+    let known: Value = serde_json::from_str(include_str!("../evidence/record.json")).unwrap();
+    evidence::record(&mut connection, acme, evidence::Stage::Destroyed, &known)
+        .await
+        .unwrap();
+    let shown = show(&["acme"]);
+    let envelope: Value = serde_json::from_str(&stdout(&shown)).unwrap();
+    assert_eq!(envelope, known);
+    let all: Value = serde_json::from_str(&stdout(&show(&["acme", "--all"]))).unwrap();
+    assert_eq!(all["items"][0]["envelope"], known);
+    // The name returns: who has it now lives, and who had it before is named.
+    tenants::register(&mut connection, uid(), "acme", "silo-acme")
+        .await
+        .unwrap();
+    refused(&["acme"], 4, &acme.to_string());
+    let before = show(&[&acme.to_string()]);
+    assert!(before.status.success(), "{}", stderr(&before));
 }

@@ -14,7 +14,12 @@ async fn migrating_twice_changes_nothing_the_second_time() {
     assert_eq!(first.version, schema_version());
     assert_eq!(
         first.applied,
-        ["V1__registry", "V2__audit", "V3__local_keys"]
+        [
+            "V1__registry",
+            "V2__audit",
+            "V3__local_keys",
+            "V4__offboarding"
+        ]
     );
     let second = Registry::migrate(&settings).await.unwrap();
     assert_eq!((second.version, second.applied), (schema_version(), vec![]));
@@ -29,7 +34,7 @@ async fn of_many_that_migrate_at_once_one_does() {
         .unwrap();
     let mut counts: Vec<usize> = done.iter().map(|done| done.applied.len()).collect();
     counts.sort_unstable();
-    assert_eq!(counts, [0, 0, 0, 0, 0, 0, 0, 3]);
+    assert_eq!(counts, [0, 0, 0, 0, 0, 0, 0, 4]);
 }
 
 #[tokio::test]

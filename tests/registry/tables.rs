@@ -2,6 +2,7 @@
 
 use granary::keys::{Context, KeyId, Purpose, TenantUid};
 use granary::registry::data_keys::State::{Active, Retiring};
+use granary::registry::evidence::Stage::{Destroyed, Shredded};
 use granary::registry::{RegistryError, Role, data_keys, evidence, keys, operations, tenants};
 use jiff::Timestamp;
 use serde_json::json;
@@ -417,21 +418,96 @@ async fn evidence_is_written_once() {
     let mut connection = registry.acquire().await.unwrap();
     let tenant = with_key(&mut connection, "acme").await;
     let envelope = json!({"payload": "e30=", "signatures": [{"sig": "AA=="}]});
+    let later = json!({"payload": "e30=", "signatures": [{"sig": "AQ=="}]});
     for _ in 0..2 {
-        evidence::record(&mut connection, tenant, &envelope)
-            .await
-            .unwrap();
+        for (stage, envelope) in [(Shredded, &envelope), (Destroyed, &later)] {
+            evidence::record(&mut connection, tenant, stage, envelope)
+                .await
+                .unwrap();
+        }
     }
-    let other = evidence::record(&mut connection, tenant, &json!({})).await;
+    let other = evidence::record(&mut connection, tenant, Shredded, &json!({})).await;
     assert_eq!(rule(other), "evidence_is_written_once");
-    let found = evidence::find(&mut connection, tenant)
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(found.envelope, envelope);
+    let found = evidence::find(&mut connection, tenant, Shredded).await;
+    assert_eq!(found.unwrap().unwrap().envelope, envelope);
+    let all = evidence::of_tenant(&mut connection, tenant).await.unwrap();
+    let all: Vec<_> = all
+        .iter()
+        .map(|record| (record.stage, &record.envelope))
+        .collect();
+    assert_eq!(all, [(Shredded, &envelope), (Destroyed, &later)]);
     let mut superuser = postgres.superuser(&database).await;
     let forged = against(&mut superuser, "UPDATE evidence SET envelope = '{}'").await;
     assert_eq!(forged, "evidence_rows_are_kept");
+}
+
+#[tokio::test]
+async fn an_auditor_reads_evidence_and_whose_it_is_and_changes_nothing() {
+    let postgres = Postgres::shared();
+    let database = postgres.database().await;
+    let app = postgres.registry(&database, Role::App);
+    let mut connection = app.acquire().await.unwrap();
+    let tenant = with_key(&mut connection, "acme").await;
+    evidence::record(&mut connection, tenant, Shredded, &json!({}))
+        .await
+        .unwrap();
+    let auditor = postgres.registry(&database, Role::Auditor);
+    let mut reading = auditor.acquire().await.unwrap();
+    let read = evidence::of_tenant(&mut reading, tenant).await.unwrap();
+    assert_eq!(read.len(), 1);
+    let whose = tenants::find(&mut reading, tenant).await.unwrap();
+    assert_eq!(whose.unwrap().name, "acme");
+    for statement in [
+        "INSERT INTO evidence (tenant_uid, stage, envelope) SELECT uid, 'destroyed', '{}' FROM tenants",
+        "UPDATE tenants SET state = 'tombstone'",
+        "SELECT FROM keys",
+        "SELECT FROM data_keys",
+        "SELECT FROM operations",
+    ] {
+        let refused = against(&mut reading, statement).await;
+        assert!(
+            refused.contains("permission denied"),
+            "{statement}: {refused}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn keys_whose_end_is_not_on_record_are_found() {
+    let postgres = Postgres::shared();
+    let registry = postgres.registry(&postgres.database().await, Role::App);
+    let mut connection = registry.acquire().await.unwrap();
+    let (pending, gone, told, live) = (
+        with_key(&mut connection, "pending").await,
+        with_key(&mut connection, "gone").await,
+        with_key(&mut connection, "told").await,
+        with_key(&mut connection, "live").await,
+    );
+    let now = Timestamp::now();
+    keys::deletion_scheduled(&mut connection, pending, now)
+        .await
+        .unwrap();
+    for destroyed in [gone, told] {
+        keys::destroyed(&mut connection, destroyed, now)
+            .await
+            .unwrap();
+        evidence::record(&mut connection, destroyed, Shredded, &json!({}))
+            .await
+            .unwrap();
+    }
+    evidence::record(&mut connection, told, Destroyed, &json!({}))
+        .await
+        .unwrap();
+    let mut found: Vec<TenantUid> = keys::to_confirm(&mut connection)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|key| key.tenant)
+        .collect();
+    found.sort_unstable();
+    let mut wanted = vec![pending, gone];
+    wanted.sort_unstable();
+    assert_eq!(found, wanted, "live is {live}");
 }
 
 #[tokio::test]

@@ -43,6 +43,7 @@ pub fn tenant() -> Value {
             "app": {"image": format!("registry.example:5000/team/cash-book:1.2@{DIGEST}"), "replicas": 2},
             "domains": ["books.acme.example"],
             "state": "Active",
+            "offboarding": {"gracePeriod": "36h"},
             "deletionProtection": false,
         },
     })
@@ -58,6 +59,7 @@ pub fn plan() -> Value {
             "app": {"image": format!("localhost/app@{DIGEST}"), "replicas": 1, "cpu": "250m", "memory": "64Mi"},
             "database": {"cpu": "500m", "memory": "128Mi", "storage": "2Gi", "storageClassName": "fast.local", "connections": 25},
             "backup": {"schedule": "17 2 * * *", "retentionDays": 30},
+            "offboarding": {"gracePeriod": "14d"},
         },
     })
 }
@@ -88,6 +90,7 @@ pub fn good() -> Vec<Value> {
     let named = |name: &str| with(tenant(), json!({"metadata": {"name": name}}));
     let spec = |change: Value| with(tenant(), json!({"spec": change}));
     let rotation = |age: &str| with(plan(), json!({"spec": {"keys": {"rotateAfter": age}}}));
+    let grace = |period: &str| spec(json!({"offboarding": {"gracePeriod": period}}));
     let schedule = |line: &str| with(plan(), json!({"spec": {"backup": {"schedule": line}}}));
     let image = |name: &str| {
         with(
@@ -118,6 +121,12 @@ pub fn good() -> Vec<Value> {
         spec(json!({"domains": []})),
         spec(json!({"environment": "development", "state": "Suspended"})),
         spec(json!({"app": {"replicas": 20}})),
+        grace("0s"),
+        grace("90d"),
+        grace("2160h"),
+        grace("129600m"),
+        grace("999999s"),
+        spec(json!({"offboarding": {"gracePeriod": null}})),
         image("localhost/tenant-template"),
         image("a"),
         image("registry.example/a/b/c_d/e.f/g--h:v1.0-rc.1"),
@@ -152,6 +161,7 @@ pub fn bad() -> Vec<Bad> {
         tenants::texts(),
         tenants::images(),
         tenants::domains(),
+        tenants::grace_periods(),
         plans::plans(),
         plans::databases(),
         plans::schedules(),

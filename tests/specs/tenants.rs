@@ -157,6 +157,31 @@ pub fn tenant_specs() -> Vec<Bad> {
     ]
 }
 
+pub fn grace_periods() -> Vec<Bad> {
+    let periods = vec![
+        ("a grace period of 91 days", json!("91d")),
+        ("a grace period of 2161 hours", json!("2161h")),
+        ("a grace period of 129601 minutes", json!("129601m")),
+        ("a grace period of 7776001 seconds", json!("7776001s")),
+        ("a grace period without a unit", json!("7")),
+        ("a grace period in weeks", json!("1w")),
+        ("a grace period in two units", json!("1d12h")),
+        ("a grace period before now", json!("-1d")),
+        ("a fraction of a day", json!("0.5d")),
+        ("a grace period with a space", json!("7 d")),
+        ("a grace period with a newline", json!("7d\n")),
+        ("an empty grace period", json!("")),
+        ("only a unit", json!("d")),
+        ("a number of seconds", json!(60)),
+        ("for ever", json!("99999999d")),
+    ];
+    let place = |period| json!({"spec": {"offboarding": {"gracePeriod": period}}});
+    let field = "spec.offboarding.gracePeriod";
+    let mut bad = rows(tenant, field, periods.clone(), place);
+    bad.extend(rows(plan, field, periods, place));
+    bad
+}
+
 pub fn texts() -> Vec<Bad> {
     let long = "x".repeat(101);
     let names = vec![

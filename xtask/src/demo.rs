@@ -155,7 +155,12 @@ fn tell(target: &Target, choice: &Choice, urls: &[String], progress: &Progress) 
     println!("Go on:");
     println!("  granary onboard initech            another tenant");
     println!("  granary suspend {ONBOARDED}             its pods go, its data stays");
-    println!("  granary offboard {ONBOARDED}            it goes, with all its data");
+    println!(
+        "  granary offboard {ONBOARDED}            its access is cut; in 7 days key and data go"
+    );
+    println!(
+        "  granary offboard --now {ONBOARDED}      all of it goes at once, and a signed record stays"
+    );
     if let Some(down) = choice.down_command() {
         println!("  {down:<34} everything goes");
     }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use super::super::access::{Access, explain};
 use super::super::failure::Failure;
 use super::super::globals::Output;
 use super::super::printer::{Printer, yaml};
 use super::super::table::plain;
-use super::access::{Access, explain};
 use super::{PAGE, rows};
 use crate::audit::{self, Filter, Record};
 

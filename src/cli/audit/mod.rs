@@ -1,6 +1,5 @@
 //! `granary audit`: who did what, and whether the record of it is whole.
 
-mod access;
 mod filter;
 mod follow;
 mod rows;
@@ -9,12 +8,12 @@ mod verdict;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
+use super::access::{Access, explain};
 use super::cluster::Cluster;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::printer::Printer;
 use crate::audit::{self, Head};
-use access::{Access, explain};
 use filter::FilterArgs;
 use rows::Rows;
 use verdict::Verdict;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::super::look;
 use super::super::printer::View;
 use super::super::table::{Grid, Tone, plain, toned};
-use crate::evidence::{Outcome, Record, Verified};
+use crate::evidence::{Outcome, Record, Stage, Verified};
 
 /// A record that holds, and who vouches for it.
 #[derive(Debug, Serialize)]
@@ -72,6 +72,7 @@ impl Report {
                 ),
             ),
             ("Export", export),
+            ("Stage", stage(record)),
             ("Recorded", seconds(record.recorded_at)),
             ("Signed by", self.key_id.clone()),
         ]);
@@ -132,6 +133,16 @@ impl View for Report {
 
     fn names(&self) -> Vec<String> {
         vec![format!("tenant/{}", plain(&self.record.tenant.name))]
+    }
+}
+
+fn stage(record: &Record) -> String {
+    match record.stage {
+        Stage::Shredded => format!(
+            "shredded: the keys refuse, and the KMS destroys them {}",
+            seconds(record.destruction_due)
+        ),
+        Stage::Destroyed => "destroyed: the KMS has no key material any more".to_owned(),
     }
 }
 

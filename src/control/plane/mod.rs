@@ -1,5 +1,5 @@
-//! What the leader keeps for the plane itself: the certificates of registry, key server and operator, and the root key
-//! of the `local` provider.
+//! What the leader keeps for the plane itself: the certificates of registry, key server and operator, the key that
+//! deletion records are signed with, and the root key of the `local` provider.
 //!
 //! ```text
 //! list what is stored ─→ sound? ─→ hand it to this process, wait for a change or the next renewal
@@ -12,6 +12,7 @@
 //! the plane's authorities hears of a new one before it is stored, and so before it can sign anything.
 
 mod credentials;
+mod evidence_key;
 mod root_key;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ use super::{
 };
 use crate::{
     api::{SiloSettings, Tenant, plane::LABEL_PLANE},
+    evidence::{KeyError, SigningKey},
     pki::{self, Lifetimes, PkiError},
     resources::{
         certificates::{ANNOTATION_CONTENT, ANNOTATION_RENEW_AT, authorities, content},
@@ -90,6 +92,9 @@ pub enum PlaneError {
         /// Which file of it.
         file: &'static str,
     },
+    /// The key for deletion records could not be made or written down.
+    #[error(transparent)]
+    EvidenceKey(#[from] KeyError),
     /// No random bytes for a root key.
     #[error("the system gives no random bytes for a root key")]
     Random,
@@ -127,6 +132,8 @@ pub struct Keeper {
     pub authorities_file: PathBuf,
     /// Where the operator's own certificates go; nothing is there before the first success.
     pub credentials: watch::Sender<Option<Arc<Credentials>>>,
+    /// Where the key for deletion records goes; nothing is there before the first success.
+    pub signing: watch::Sender<Option<Arc<SigningKey>>>,
 }
 
 impl Keeper {
@@ -162,6 +169,10 @@ impl Keeper {
         {
             // Certificates do not depend on it, so they are looked after all the same.
             tracing::error!(%error, "there is no root key");
+        }
+        if let Err(error) = evidence_key::ensure(self).await {
+            // Nor do they depend on this; tenants that end wait for it.
+            tracing::error!(%error, "there is no key to sign deletion records with");
         }
         let now = Timestamp::now();
         if let Some(due) = sound_until(&stored, now) {

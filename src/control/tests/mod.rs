@@ -19,6 +19,7 @@ use super::{
     kind::Kind,
     observations::{Observations, SiloObjects},
     observe::{Gateway, Observed, Volumes},
+    offboarding::Progress,
     probe::Page,
     storage_classes::{Binding, Storage},
 };
@@ -113,6 +114,7 @@ impl Scene {
             key_trouble: None,
             announced: Some(1),
             rotation: None,
+            progress: Progress::NotAsked,
             volumes: Volumes::Unknown,
             now: now(),
         };

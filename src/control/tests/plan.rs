@@ -12,7 +12,7 @@ use crate::{
 fn build(scene: &Scene) -> Build {
     match plan::build(&scene.valid, &settings(), &scene.observed) {
         Planned::Build(build) => *build,
-        Planned::Remove(_) => panic!("a build was expected"),
+        Planned::Offboard(_) => panic!("a build was expected"),
     }
 }
 
@@ -32,6 +32,7 @@ fn is_empty(build: &Build) -> bool {
     !build.add_finalizer
         && build.namespace.is_none()
         && !build.ensure_keys
+        && build.reinstate.is_none()
         && build.certificates.is_none()
         && build.writes.is_empty()
         && build.prune.is_empty()
@@ -69,15 +70,13 @@ fn a_silo_that_is_as_it_should_be_needs_no_call() {
 }
 
 #[test]
-fn keys_are_asked_for_once_and_not_for_who_is_on_the_way_out() {
+fn keys_are_asked_for_once() {
     let mut scene = Scene::new().built();
     assert!(!build(&scene).ensure_keys);
     scene.observed.key = None;
     assert!(build(&scene).ensure_keys);
     let suspended = tenant(json!({"plan": "small", "state": "Suspended"}));
     assert!(build(&Scene::of(suspended)).ensure_keys);
-    let offboarded = tenant(json!({"plan": "small", "state": "Offboarded"}));
-    assert!(!build(&Scene::of(offboarded)).ensure_keys);
 }
 
 #[test]
@@ -260,35 +259,6 @@ fn kinds_that_the_cluster_does_not_serve_are_left_out() {
         !names.iter().any(|name| name.contains("BackendTLSPolicy")),
         "{names:?}"
     );
-}
-
-#[test]
-fn removal_cuts_access_first_and_lets_go_only_when_nothing_is_left() {
-    let mut scene = Scene::new().built();
-    let removal = |scene: &Scene| match plan::remove(&scene.observed) {
-        Planned::Remove(removal) => removal,
-        Planned::Build(_) => panic!("a removal was expected"),
-    };
-    let order: Vec<&'static str> = removal(&scene)
-        .delete
-        .iter()
-        .map(|deletion| deletion.key.kind.name())
-        .collect();
-    assert_eq!(
-        order,
-        ["HTTPRoute", "Deployment", "Job", "StatefulSet", "Namespace"]
-    );
-    assert!(!removal(&scene).drop_finalizer);
-
-    scene.observed.objects.clear();
-    assert!(
-        !removal(&scene).drop_finalizer,
-        "volumes that were not looked for are not gone"
-    );
-    scene.observed.volumes = Volumes::Left(vec!["pv".to_owned()]);
-    assert!(!removal(&scene).drop_finalizer);
-    scene.observed.volumes = Volumes::Left(Vec::new());
-    assert!(removal(&scene).drop_finalizer);
 }
 
 #[test]

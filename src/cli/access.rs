@@ -1,7 +1,8 @@
-//! The way to the audit: through the API server, as the person who asks.
+//! The way to the registry: through the API server, as the person who asks.
 //!
 //! The certificate of role `auditor` is in a Secret, and the registry is reached by a port-forward. So Kubernetes
-//! decides who may audit: whoever may read that Secret and forward to that pod. The role itself can only read the audit.
+//! decides who may audit: whoever may read that Secret and forward to that pod. The role itself can only read the audit,
+//! the evidence and whose it is.
 
 use std::io;
 use std::sync::Arc;
@@ -10,9 +11,9 @@ use futures::FutureExt;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{Api, Client};
 
-use super::super::cluster::Cluster;
-use super::super::exit::Exit;
-use super::super::failure::{Failure, root_cause};
+use super::cluster::Cluster;
+use super::exit::Exit;
+use super::failure::{Failure, root_cause};
 use crate::registry::{
     Connection, Dial, Endpoint, Identity, Registry, RegistryError, RegistrySettings, Role, Stream,
 };
@@ -26,7 +27,7 @@ const POD: &str = "granary-registry-0";
 /// PostgreSQL in that pod.
 const PORT: u16 = 5432;
 
-/// The audit, open for reading.
+/// The registry, open for reading.
 pub struct Access {
     registry: Registry,
 }
@@ -34,7 +35,7 @@ pub struct Access {
 impl Access {
     /// Reads the certificate and prepares connections.
     pub async fn open(cluster: &Cluster, namespace: &str) -> Result<Self, Failure> {
-        let what = format!("cannot read Secret {namespace}/{SECRET}, which opens the audit");
+        let what = format!("cannot read Secret {namespace}/{SECRET}, which opens the registry");
         let secrets: Api<Secret> = Api::namespaced(cluster.client(), namespace);
         let secret =
             cluster
@@ -43,7 +44,7 @@ impl Access {
                 .map_err(|failure| {
                     match failure.exit() {
                 Exit::NotFound => failure
-                    .next("granary audit --namespace NAMESPACE …   # where is Granary installed?"),
+                    .next("granary … --namespace NAMESPACE   # where is Granary installed?"),
                 Exit::Refused => failure.next(format!(
                     "ask for the rights to read that Secret and to forward to pod {namespace}/{POD}"
                 )),
