@@ -11,7 +11,9 @@
 
 mod args;
 mod certificates;
+mod children;
 mod control_file;
+mod export;
 pub mod keys;
 mod log;
 mod postmaster;

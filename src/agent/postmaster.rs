@@ -11,6 +11,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tokio::process::ChildStderr;
 
+use super::children::Children;
+
 /// A server that was started and not reaped yet.
 #[derive(Debug)]
 pub struct Postmaster {
@@ -62,7 +64,7 @@ impl Postmaster {
     }
 
     /// Reaps every child that has ended, adopted orphans too, and returns the server's outcome once it is among them.
-    pub fn reap(&self) -> Option<ExitStatus> {
+    pub fn reap(&self, children: &Children) -> Option<ExitStatus> {
         let mut outcome = None;
         loop {
             let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -75,6 +77,8 @@ impl Postmaster {
             };
             if pid == self.pid {
                 outcome = Some(status);
+            } else {
+                children.ended(pid, status);
             }
         }
     }

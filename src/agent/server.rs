@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::export::{ExportError, Exporter};
 use super::probe::{Facts, Probe};
 use super::readiness::{Readiness, Reason};
 use super::volume::Space;
@@ -41,6 +42,7 @@ pub struct Shared {
     /// The certificate to serve with, replaced when the files change.
     tls: Arc<ArcSwap<ServerConfig>>,
     checked: Checked,
+    exporter: Exporter,
 }
 
 /// When PostgreSQL last gave a good answer.
@@ -53,12 +55,14 @@ impl Shared {
         readiness: watch::Receiver<Readiness>,
         tls: Arc<ArcSwap<ServerConfig>>,
         checked: Checked,
+        exporter: Exporter,
     ) -> Self {
         Self {
             probe,
             readiness,
             tls,
             checked,
+            exporter,
         }
     }
 }
@@ -70,6 +74,7 @@ pub async fn serve(listener: TcpListener, shared: Shared) {
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
+        .route("/export", get(export))
         .with_state(shared);
     let server = Server {
         listener,
@@ -123,6 +128,43 @@ async fn readiness(shared: &Shared, deadline: Instant) -> Readiness {
     now
 }
 
+fn operator_only(peer: &Peer) -> Result<(), (StatusCode, String)> {
+    if peer.common_name.as_deref() == Some(OPERATOR) {
+        return Ok(());
+    }
+    let message =
+        format!("this needs a client certificate of the silo with common name {OPERATOR}\n");
+    Err((StatusCode::FORBIDDEN, message))
+}
+
+#[derive(Debug, Deserialize)]
+struct To {
+    /// Who can open it.
+    recipient: String,
+}
+
+/// The whole database, sealed.
+async fn export(
+    State(shared): State<Shared>,
+    Extension(peer): Extension<Peer>,
+    Query(To { recipient }): Query<To>,
+) -> Response {
+    if let Err(refusal) = operator_only(&peer) {
+        return refusal.into_response();
+    }
+    match shared.exporter.start(&recipient) {
+        Ok(body) => body.into_response(),
+        Err(error) => {
+            let code = match error {
+                ExportError::Recipient(_) => StatusCode::BAD_REQUEST,
+                ExportError::Busy => StatusCode::CONFLICT,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            (code, format!("{error}\n")).into_response()
+        }
+    }
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Status {
@@ -134,10 +176,8 @@ struct Status {
 }
 
 async fn status(State(shared): State<Shared>, Extension(peer): Extension<Peer>) -> Response {
-    if peer.common_name.as_deref() != Some(OPERATOR) {
-        let message =
-            format!("this needs a client certificate of the silo with common name {OPERATOR}\n");
-        return (StatusCode::FORBIDDEN, message).into_response();
+    if let Err(refusal) = operator_only(&peer) {
+        return refusal.into_response();
     }
     let readiness = readiness(&shared, Instant::now()).await;
     let facts = match shared.probe.facts().await {

@@ -17,6 +17,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::DatabaseArgs;
 use super::certificates::Certificates;
+use super::children::Children;
+use super::export::Exporter;
 use super::keys::Keeper;
 use super::log::Log;
 use super::postmaster::Postmaster;
@@ -62,6 +64,7 @@ struct Agent<'a> {
     terminate: Signal,
     interrupt: Signal,
     children: Signal,
+    exited: Children,
     /// Ended with the agent.
     tasks: JoinSet<()>,
 }
@@ -101,11 +104,17 @@ impl<'a> Agent<'a> {
             Reason::Initialising,
             "the data volume is being prepared",
         ));
-        let checked = Checked::default();
+        let (checked, exited) = (Checked::default(), Children::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(server::serve(
             listener,
-            server::Shared::new(probe.clone(), known, tls.clone(), checked.clone()),
+            server::Shared::new(
+                probe.clone(),
+                known,
+                tls.clone(),
+                checked.clone(),
+                Exporter::new(args, exited.clone()),
+            ),
         ));
         // Beside the database, which does not need them to start.
         if let Some(keys) = args.keys() {
@@ -130,6 +139,7 @@ impl<'a> Agent<'a> {
             terminate,
             interrupt,
             children,
+            exited,
             tasks,
         })
     }
@@ -189,7 +199,7 @@ impl<'a> Agent<'a> {
                     Some(line) => log.line(&line),
                     None => lines = None,
                 },
-                _ = self.children.recv() => if let Some(status) = postmaster.reap() { break status },
+                _ = self.children.recv() => if let Some(status) = postmaster.reap(&self.exited) { break status },
                 _ = certificate_tick.tick() => self.renew(&postmaster),
             }
         };

@@ -45,6 +45,20 @@ pub struct PlanSpec {
     /// How tenants end that say nothing else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offboarding: Option<Offboarding>,
+    /// The export that is made of a tenant before its end; none when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub export: Option<PlanExport>,
+}
+
+/// The export that is made of a tenant before its end: the whole database, as `pg_dump` writes it, sealed. What the app
+/// has encrypted with the tenant's key stays encrypted inside.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanExport {
+    /// Who can open it: an X25519 recipient of age (`age1…`), the way `age-keygen` prints it.
+    #[schemars(length(min = 62, max = 62))]
+    #[x_kube(validation = rules::recipient())]
+    pub recipient: String,
 }
 
 impl PlanSpec {

@@ -98,6 +98,13 @@ pub(super) fn email() -> Rule {
         .message("must be an email address such as ops@acme.example")
 }
 
+/// A recipient of age, whose alphabet is that of Bech32.
+pub(super) fn recipient() -> Rule {
+    Rule::new("self.matches('^age1[ac-hj-np-z02-9]{58}$')").message(
+        "must be an X25519 recipient of age: age1 and 58 characters, as age-keygen prints it",
+    )
+}
+
 /// An image by digest.
 pub(super) fn image() -> Rule {
     Rule::new(format!("self.matches('^([a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]{{1,5}})?/)?{IMAGE_PART}(/{IMAGE_PART})*(:[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}})?@sha256:[0-9a-f]{{64}}$')"))

@@ -277,6 +277,8 @@ pub enum OffboardingStep {
     Announce,
     /// Route and app go.
     CutAccess,
+    /// The database is exported, sealed, where the plan asks for it.
+    Export,
     /// Everything goes that could hold a key in its memory.
     StopPods,
     /// The tenant can come back.
@@ -316,6 +318,7 @@ impl OffboardingStep {
         match self {
             Self::Announce => "Announce",
             Self::CutAccess => "CutAccess",
+            Self::Export => "Export",
             Self::StopPods => "StopPods",
             Self::Grace => "Grace",
             Self::BeginShred => "BeginShred",

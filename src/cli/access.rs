@@ -10,10 +10,13 @@ use std::sync::Arc;
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{Api, Client};
+use uuid::Uuid;
 
 use super::cluster::Cluster;
 use super::exit::Exit;
 use super::failure::{Failure, root_cause};
+use crate::keys::TenantUid;
+use crate::registry::tenants::{self, Tenant};
 use crate::registry::{
     Connection, Dial, Endpoint, Identity, Registry, RegistryError, RegistrySettings, Role, Stream,
 };
@@ -63,6 +66,20 @@ impl Access {
         let registry = Registry::connect(&settings)
             .map_err(|error| explain("cannot prepare the way to the registry", &error))?;
         Ok(Self { registry })
+    }
+
+    /// Every tenant there is or was under this name or UID, oldest first.
+    pub async fn tenants(
+        connection: &mut Connection,
+        asked: &str,
+    ) -> Result<Vec<Tenant>, RegistryError> {
+        match asked.parse::<Uuid>() {
+            Ok(uid) => {
+                let found = tenants::find(connection, TenantUid(uid)).await?;
+                Ok(found.into_iter().collect())
+            }
+            Err(_) => tenants::find_all(connection, asked).await,
+        }
     }
 
     /// A connection as `auditor`.

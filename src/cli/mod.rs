@@ -15,6 +15,7 @@ mod doctor;
 mod events;
 mod evidence;
 mod exit;
+mod export;
 mod failure;
 #[cfg(test)]
 mod fixtures;
@@ -98,6 +99,7 @@ enum Asking {
     Offboard(offboard::OffboardArgs),
     Keys(keys::KeysArgs),
     Reinstate(reinstate::ReinstateArgs),
+    Export(export::ExportArgs),
     Audit(audit::AuditArgs),
     Doctor(doctor::DoctorArgs),
 }
@@ -179,6 +181,7 @@ async fn ask(command: &Asking, cluster: &Cluster, printer: Printer) -> Result<()
         Asking::Offboard(args) => offboard::run(args, cluster, printer).boxed_local(),
         Asking::Keys(args) => keys::run(args, cluster, printer).boxed_local(),
         Asking::Reinstate(args) => reinstate::run(args, cluster, printer).boxed_local(),
+        Asking::Export(args) => export::run(args, cluster, printer).boxed_local(),
         Asking::Audit(args) => audit::run(args, cluster, printer).boxed_local(),
         Asking::Doctor(args) => doctor::run(args, cluster, printer).boxed_local(),
     };

@@ -4,6 +4,7 @@
 //! The first row commits before anything is done. Whoever goes on after an interruption finds the operation running, and
 //! announces nothing a second time.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
@@ -120,6 +121,12 @@ impl Act {
     ) -> Result<(), RegistryError> {
         let Self { operation, .. } = self;
         operations::advance(transaction, operation.id, step, &operation.detail).await
+    }
+
+    /// When it was begun.
+    #[must_use]
+    pub fn started_at(&self) -> Timestamp {
+        self.operation.started_at
     }
 
     /// Ends it and commits, together with what else is in the transaction.

@@ -20,6 +20,7 @@ pub mod assess;
 pub mod changes;
 pub mod context;
 pub mod execute;
+pub mod exports;
 pub mod kind;
 pub mod lease;
 pub mod memory;

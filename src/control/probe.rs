@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::{Request, header};
+use http_body_util::Full;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use rustls::ClientConfig;
@@ -14,12 +16,15 @@ use serde::Deserialize;
 use super::rotation::look::Answer;
 use crate::{
     api::Tenant,
-    https::client::{self, Target},
+    https::client::{self, Download, FetchError, Target},
     pki::{self, Authority},
 };
 
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest wait for the next piece of an export.
+const EXPORT_PATIENCE: Duration = Duration::from_mins(1);
 
 /// How long a good answer counts before it is asked for again.
 pub const FRESH_FOR: Duration = Duration::from_mins(1);
@@ -181,6 +186,26 @@ impl Probes {
             Ok(_) => Answer::Unknown,
             Err(error) => Answer::Silent(error.to_string()),
         }
+    }
+
+    /// Has the agent at `ip` hand out the whole database, sealed for `recipient`. None while the agent cannot be asked.
+    pub async fn export(
+        &self,
+        uid: &str,
+        ip: &str,
+        recipient: &str,
+    ) -> Option<Result<Download, FetchError>> {
+        let (tls, _) = lock(&self.trust).get(uid).cloned()?;
+        let request = Request::get(format!("/export?recipient={recipient}"))
+            .header(header::HOST, "database")
+            .body(Full::default());
+        let address = format!("{ip}:{HTTPS_PORT}");
+        Some(match request {
+            Ok(request) => {
+                client::download(tls, &address, "database", request, EXPORT_PATIENCE).await
+            }
+            Err(_) => Err(FetchError::Request(recipient.to_owned())),
+        })
     }
 
     /// Whether the agent of this silo can be asked.

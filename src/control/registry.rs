@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::SignedDuration;
 use secrecy::SecretString;
 use tokio::sync::watch;
 
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     audit,
-    registry::{self, Endpoint, Registry, RegistryError, RegistrySettings, Role},
+    registry::{self, Endpoint, Registry, RegistryError, RegistrySettings, Role, exports},
 };
 
 /// Wait after an attempt that failed.
@@ -21,6 +22,9 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// How often the audit's months are made ahead, and dropped when their year is over.
 const TEND_EVERY: Duration = Duration::from_hours(12);
+
+/// How long an export of a tenant that ended can be fetched.
+const EXPORTS_FOR: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Where the registry is.
 #[derive(Clone, Debug)]
@@ -118,6 +122,10 @@ impl Keeper {
         audit::prepare_months(&mut connection).await?;
         for month in audit::expire_months(&mut connection, &self.actor).await? {
             tracing::info!(month = %month.month, rows = month.rows, "a month of the audit was dropped after its year");
+        }
+        let exports = exports::expire(&mut connection, EXPORTS_FOR).await?;
+        if exports > 0 {
+            tracing::info!(exports, "exports whose time is over were dropped");
         }
         drop(connection);
         registry.close().await;

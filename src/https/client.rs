@@ -4,12 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_util::task::AbortOnDropHandle;
 
 /// Longest answer that is read, in bytes.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -81,12 +83,86 @@ pub async fn send(
         .unwrap_or(Err(FetchError::TimedOut(limit)))
 }
 
-async fn exchange(
+/// An answer that is read piece by piece.
+pub struct Download {
+    /// What the server answered.
+    pub status: StatusCode,
+    body: Incoming,
+    limit: Duration,
+    /// Ends with the download.
+    _connection: AbortOnDropHandle<()>,
+}
+
+impl Download {
+    /// The next piece; none after the last. Each may take as long as the whole head of the answer.
+    ///
+    /// # Errors
+    /// Where the answer is cut short or nothing more comes: what was read is then not the whole.
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, FetchError> {
+        loop {
+            let frame = tokio::time::timeout(self.limit, self.body.frame())
+                .await
+                .map_err(|_| FetchError::TimedOut(self.limit))?;
+            match frame {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(FetchError::Http(error.to_string())),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Sends `request` like [`send`], for an answer of any length. `limit` is for its head, and then for each piece.
+///
+/// # Errors
+/// See [`FetchError`]; any status is an answer.
+pub async fn download(
     config: Arc<ClientConfig>,
     address: &str,
     server_name: &str,
     request: Request<Full<Bytes>>,
-) -> Result<(StatusCode, Bytes), FetchError> {
+    limit: Duration,
+) -> Result<Download, FetchError> {
+    let begin = async {
+        let (mut sender, connection) = connect(config, address, server_name).await?;
+        let connection = tokio::spawn(async move {
+            // Its failure is that of the body.
+            let _ = connection.await;
+        });
+        let connection = AbortOnDropHandle::new(connection);
+        let answer = sender
+            .send_request(request)
+            .await
+            .map_err(|error| FetchError::Http(error.to_string()))?;
+        Ok(Download {
+            status: answer.status(),
+            body: answer.into_body(),
+            limit,
+            _connection: connection,
+        })
+    };
+    tokio::time::timeout(limit, begin)
+        .await
+        .unwrap_or(Err(FetchError::TimedOut(limit)))
+}
+
+type Tls = TokioIo<TlsStream<TcpStream>>;
+
+async fn connect(
+    config: Arc<ClientConfig>,
+    address: &str,
+    server_name: &str,
+) -> Result<
+    (
+        SendRequest<Full<Bytes>>,
+        http1::Connection<Tls, Full<Bytes>>,
+    ),
+    FetchError,
+> {
     let name = ServerName::try_from(server_name.to_owned())
         .map_err(|_| FetchError::Request(server_name.to_owned()))?;
     let tcp = TcpStream::connect(address)
@@ -96,9 +172,18 @@ async fn exchange(
         .connect(name, tcp)
         .await
         .map_err(FetchError::Tls)?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls))
+    http1::handshake(TokioIo::new(tls))
         .await
-        .map_err(|error| FetchError::Http(error.to_string()))?;
+        .map_err(|error| FetchError::Http(error.to_string()))
+}
+
+async fn exchange(
+    config: Arc<ClientConfig>,
+    address: &str,
+    server_name: &str,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), FetchError> {
+    let (mut sender, connection) = connect(config, address, server_name).await?;
     let exchange = async {
         let answer = sender
             .send_request(request)

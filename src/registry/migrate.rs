@@ -13,7 +13,7 @@ use super::tunnel::Tunnel;
 use super::{RegistryError, RegistrySettings, options};
 
 /// The migrations of this build, in order.
-const MIGRATIONS: [(&str, &str); 4] = [
+const MIGRATIONS: [(&str, &str); 5] = [
     (
         "V1__registry",
         include_str!("../../migrations/V1__registry.sql"),
@@ -26,6 +26,10 @@ const MIGRATIONS: [(&str, &str); 4] = [
     (
         "V4__offboarding",
         include_str!("../../migrations/V4__offboarding.sql"),
+    ),
+    (
+        "V5__exports",
+        include_str!("../../migrations/V5__exports.sql"),
     ),
 ];
 
@@ -48,7 +52,7 @@ pub struct Migrated {
 #[must_use]
 pub const fn schema_version() -> i32 {
     // The names say the same: see the test below.
-    4
+    5
 }
 
 /// Applies what is missing.

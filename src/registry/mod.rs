@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Registry ─ pool ─ private socket ─ tunnel (TLS 1.3, client certificate) ─ PostgreSQL
-//!    └ begin() ─ transaction ─ tenants · keys · data_keys · operations · evidence · (audit)
+//!    └ begin() ─ transaction ─ tenants · keys · data_keys · operations · evidence · exports · (audit)
 //! ```
 //!
 //! One file per table; each holds plain functions over a connection, so that the caller decides what commits together.
@@ -15,6 +15,7 @@
 pub mod data_keys;
 mod error;
 pub mod evidence;
+pub mod exports;
 pub mod keys;
 pub mod local_keys;
 mod migrate;

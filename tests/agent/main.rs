@@ -17,6 +17,7 @@ mod client;
 mod pki;
 mod pod;
 
+mod export;
 mod initialise;
 mod supervise;
 mod trust;

@@ -222,6 +222,19 @@ impl Pod<'_> {
         })
     }
 
+    /// The agent's children of this name.
+    pub fn processes(&self, name: &str) -> Vec<Pid> {
+        let agent = self.agent();
+        let children = fs::read_to_string(format!("/proc/{agent}/task/{agent}/children"));
+        let children = children.unwrap_or_default();
+        let named = children.split_whitespace().filter(|child| {
+            fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|comm| comm.trim() == name)
+        });
+        named
+            .filter_map(|child| child.parse().ok().map(Pid::from_raw))
+            .collect()
+    }
+
     /// Signals the agent.
     pub fn signal(&self, signal: Signal) {
         kill(self.agent(), signal).unwrap();

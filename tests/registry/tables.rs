@@ -3,7 +3,9 @@
 use granary::keys::{Context, KeyId, Purpose, TenantUid};
 use granary::registry::data_keys::State::{Active, Retiring};
 use granary::registry::evidence::Stage::{Destroyed, Shredded};
-use granary::registry::{RegistryError, Role, data_keys, evidence, keys, operations, tenants};
+use granary::registry::{
+    RegistryError, Role, data_keys, evidence, exports, keys, operations, tenants,
+};
 use jiff::Timestamp;
 use serde_json::json;
 use sqlx::PgConnection;
@@ -508,6 +510,57 @@ async fn keys_whose_end_is_not_on_record_are_found() {
     let mut wanted = vec![pending, gone];
     wanted.sort_unstable();
     assert_eq!(found, wanted, "live is {live}");
+}
+
+#[tokio::test]
+async fn an_export_is_whole_or_begun_anew() {
+    let postgres = Postgres::shared();
+    let database = postgres.database().await;
+    let registry = postgres.registry(&database, Role::App);
+    let mut connection = registry.acquire().await.unwrap();
+    let tenant = with_key(&mut connection, "acme").await;
+    exports::start(&mut connection, tenant).await.unwrap();
+    exports::add_piece(&mut connection, tenant, 0, b"torn")
+        .await
+        .unwrap();
+    assert_eq!(exports::find(&mut connection, tenant).await.unwrap(), None);
+    exports::start(&mut connection, tenant).await.unwrap();
+    for (number, content) in [(0, b"one"), (1, b"two")] {
+        exports::add_piece(&mut connection, tenant, number, content)
+            .await
+            .unwrap();
+    }
+    let export = exports::Export {
+        bytes: 6,
+        sha256: "0a".repeat(32),
+        sealed_with: "age1x".to_owned(),
+        created_at: "2026-11-21T12:00:00Z".parse().unwrap(),
+    };
+    exports::complete(&mut connection, tenant, &export)
+        .await
+        .unwrap();
+    let found = exports::find(&mut connection, tenant).await.unwrap();
+    assert_eq!(found, Some(export));
+    let piece = exports::piece(&mut connection, tenant, 1).await.unwrap();
+    assert_eq!(piece.as_deref(), Some(&b"two"[..]));
+    assert_eq!(
+        exports::piece(&mut connection, tenant, 2).await.unwrap(),
+        None
+    );
+
+    let owner = postgres.registry(&database, Role::Owner);
+    let mut owner = owner.acquire().await.unwrap();
+    let expired = async |owner: &mut _, hours| {
+        exports::expire(owner, jiff::SignedDuration::from_hours(hours))
+            .await
+            .unwrap()
+    };
+    assert_eq!(expired(&mut owner, 24 * 365 * 100).await, 0);
+    assert_eq!(expired(&mut owner, 0).await, 1);
+    assert_eq!(
+        exports::piece(&mut connection, tenant, 0).await.unwrap(),
+        None
+    );
 }
 
 #[tokio::test]

@@ -53,6 +53,26 @@ pub fn databases() -> Vec<Bad> {
     ));
     bad.extend(rows(
         plan,
+        "spec.export.recipient",
+        vec![
+            (
+                "an identity",
+                "AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQ",
+            ),
+            ("nobody", "age1"),
+            (
+                "letters that are none",
+                "age1bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+            ),
+            (
+                "an SSH key",
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz",
+            ),
+        ],
+        |recipient| json!({"spec": {"export": {"recipient": recipient}}}),
+    ));
+    bad.extend(rows(
+        plan,
         "spec.database.storage",
         vec![("a number", 5)],
         |storage| json!({"spec": {"database": {"storage": storage}}}),

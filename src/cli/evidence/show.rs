@@ -4,7 +4,6 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::super::access::{Access, explain};
 use super::super::argument;
@@ -19,7 +18,7 @@ use super::report::Report;
 use crate::evidence;
 use crate::keys::TenantUid;
 use crate::registry::evidence::{self as records, Evidence};
-use crate::registry::tenants::{self, State, Tenant};
+use crate::registry::tenants::{State, Tenant};
 use crate::registry::{Connection, RegistryError};
 
 /// Show the signed record of a tenant's end; with -o json the envelope that `granary evidence verify` checks
@@ -104,7 +103,7 @@ impl View for Many {
 pub async fn run(args: &ShowArgs, cluster: &Cluster, printer: Printer) -> Result<(), Failure> {
     let access = Access::open(cluster, &args.namespace).await?;
     let mut connection = access.connection().await?;
-    let known = find(&mut connection, &args.tenant)
+    let known = Access::tenants(&mut connection, &args.tenant)
         .await
         .map_err(|error| unreadable(&error))?;
     if args.all {
@@ -159,17 +158,6 @@ async fn show_all(
         kind: "EvidenceList",
         items,
     })
-}
-
-/// Every tenant there is or was under this name or UID, oldest first.
-async fn find(connection: &mut Connection, asked: &str) -> Result<Vec<Tenant>, RegistryError> {
-    match asked.parse::<Uuid>() {
-        Ok(uid) => {
-            let found = tenants::find(connection, TenantUid(uid)).await?;
-            Ok(found.into_iter().collect())
-        }
-        Err(_) => tenants::find_all(connection, asked).await,
-    }
 }
 
 /// The tenant that is meant, if it has ended: a live one has no record, whoever had its name before.
@@ -230,6 +218,7 @@ fn unreadable(error: &RegistryError) -> Failure {
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
+    use uuid::Uuid;
 
     use super::*;
 

@@ -17,6 +17,7 @@ use crate::{
     control::{
         context::Context,
         execute::{ExecuteError, Executed, Failure, WayOut},
+        exports,
         kind::Kind,
         observations::ObjectKey,
         observe::Observed,
@@ -83,6 +84,7 @@ impl Run<'_> {
             }
             Task::Announce => self.announce().await?,
             Task::Delete(deletions) => self.delete(deletions).await?,
+            Task::Export(recipient) => self.export(recipient).await?,
             Task::Finish(kinds) => self.finish(kinds).await?,
             Task::BeginShred => {
                 let running = self.running()?;
@@ -256,6 +258,34 @@ impl Run<'_> {
             reason: "StillRunning".to_owned(),
             message: format!("still there, and told to go: {}", names.join(", ")),
         })
+    }
+
+    /// Has the database exported, once, for this end of the tenant.
+    async fn export(&self, recipient: &str) -> Result<(), ExecuteError> {
+        let mut running = self.running()?;
+        self.context.meet_agent(&self.observed.tenant).await;
+        let address = self
+            .observed
+            .pods("database")
+            .find_map(|pod| pod.ip.clone());
+        let since = running.act.started_at();
+        let export = exports::take(
+            self.context,
+            self.subject,
+            since,
+            address.as_deref(),
+            recipient,
+        )
+        .await
+        .map_err(OffboardingError::from)?;
+        let journal = &mut running.journal;
+        journal.exported = Some(journal.moment(export.created_at));
+        journal.export = Some(evidence::Export {
+            bytes: export.bytes,
+            sha256: export.sha256,
+            sealed_with: export.sealed_with,
+        });
+        self.note(running).await
     }
 
     async fn disable_key(&self) -> Result<(), ExecuteError> {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::{
-    control::tenant_keys::KeysError,
+    control::{exports::ExportError, tenant_keys::KeysError},
     evidence::{DataKey, Impossible, KeyError},
     keyserver::client::ClientError,
     registry::RegistryError,
@@ -15,6 +15,9 @@ pub enum OffboardingError {
     /// Registry or key server did not do what was asked.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The database could not be exported, which its plan asks for.
+    #[error("the database could not be exported, and nothing is destroyed before it is: {0}")]
+    Export(#[source] Box<ExportError>),
     /// What the registry says of the offboarding is nothing that this version wrote.
     #[error("the registry's notes on the offboarding cannot be read: {0}")]
     Unreadable(#[source] serde_json::Error),
@@ -47,6 +50,7 @@ impl OffboardingError {
     pub fn reason(&self) -> Cow<'static, str> {
         let word = match self {
             Self::Keys(error) => return error.reason(),
+            Self::Export(error) => return error.reason(),
             Self::Unreadable(_) | Self::Unannounced => "RegistryUnreadable",
             Self::NotRefused(_) => "KeyNotRefused",
             Self::NoDate => "DestructionUndated",
@@ -55,6 +59,12 @@ impl OffboardingError {
             Self::NoSigningKey => "SigningKeyMissing",
         };
         Cow::Borrowed(word)
+    }
+}
+
+impl From<ExportError> for OffboardingError {
+    fn from(error: ExportError) -> Self {
+        Self::Export(Box::new(error))
     }
 }
 

@@ -39,6 +39,8 @@ pub enum Task {
     Announce,
     /// Delete these.
     Delete(Vec<Deletion>),
+    /// Have the database exported for this recipient.
+    Export(String),
     /// Make sure that nothing of these kinds is left in the namespace, and write down that the step is done.
     Finish(&'static [Kind]),
     /// Read the tenant again and write down that nothing brings it back.
@@ -67,7 +69,7 @@ impl Todo {
     pub const fn is_destructive(&self) -> bool {
         !matches!(
             self.task,
-            Task::Wait | Task::Blocked(..) | Task::Announce | Task::Count
+            Task::Wait | Task::Blocked(..) | Task::Announce | Task::Export(_) | Task::Count
         )
     }
 }
@@ -99,8 +101,13 @@ fn running_step(observed: &Observed, running: &Running) -> Todo {
     if journal.access_cut.is_none() {
         return gone_or_going(observed, Step::CutAccess, &ACCESS, &["app"]);
     }
-    // An export, for tenants whose plan asks for one, belongs here: nobody else reaches the data any more, and the
-    // database still runs.
+    // Here nobody else reaches the data any more, and the database still runs.
+    if journal.pods_stopped.is_none()
+        && journal.exported.is_none()
+        && let Some(recipient) = export_for(observed)
+    {
+        return Todo::new(Step::Export, Task::Export(recipient));
+    }
     if journal.pods_stopped.is_none() {
         return gone_or_going(
             observed,
@@ -113,6 +120,16 @@ fn running_step(observed: &Observed, running: &Running) -> Todo {
         return before_shred(observed);
     }
     shred(observed, running)
+}
+
+/// Whom the database is exported for: nobody where the plan does not say, or where there never was a database.
+fn export_for(observed: &Observed) -> Option<String> {
+    let has_volume = observed
+        .objects
+        .keys()
+        .any(|key| key.kind == Kind::PersistentVolumeClaim);
+    let export = observed.plan.as_ref()?.spec.export.as_ref()?;
+    has_volume.then(|| export.recipient.clone())
 }
 
 /// Deletes what is there of these kinds, waits until it and its pods are gone, and then has that noted.

@@ -13,7 +13,7 @@ use crate::{
         tenant::{Offboarding, OffboardingStatus},
     },
     control::{act::Act, observe::Observed},
-    evidence::{Key, Proof, Removed},
+    evidence::{Export, Key, Proof, Removed},
 };
 
 /// What an offboarding has done so far, each with its time: the detail of its operation in the registry.
@@ -28,6 +28,10 @@ pub struct Journal {
     pub objects: u64,
     /// Nobody reached the tenant's page any more.
     pub access_cut: Option<Timestamp>,
+    /// The export was complete and sealed.
+    pub exported: Option<Timestamp>,
+    /// The export itself, where the plan asks for one.
+    pub export: Option<Export>,
     /// No pod was left.
     pub pods_stopped: Option<Timestamp>,
     /// From here on nothing brings the tenant back.
@@ -62,6 +66,7 @@ impl Journal {
     pub fn moment(&self, now: Timestamp) -> Timestamp {
         [
             self.access_cut,
+            self.exported,
             self.pods_stopped,
             self.shred_begun,
             self.keys_disabled,

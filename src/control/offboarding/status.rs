@@ -57,7 +57,7 @@ const fn is_of_offboarding(phase: Phase) -> bool {
 
 const fn phase(step: Step) -> Phase {
     match step {
-        Step::Announce | Step::CutAccess | Step::StopPods => Phase::Offboarding,
+        Step::Announce | Step::CutAccess | Step::Export | Step::StopPods => Phase::Offboarding,
         Step::Grace => Phase::Offboarded,
         Step::Shredded => Phase::Shredded,
         _ => Phase::Shredding,
@@ -101,6 +101,10 @@ fn verdict(observed: &Observed, step: Step) -> Verdict {
             "the offboarding is being written down in registry and audit",
         ),
         Step::CutAccess => Verdict::fails("CuttingAccess", "route and app are being removed"),
+        Step::Export => Verdict::fails(
+            "Exporting",
+            "access is cut; the database is being exported, sealed for the recipient that the plan names",
+        ),
         Step::StopPods => Verdict::fails(
             "StoppingPods",
             format!("access is cut; {} pods are stopping", observed.pods_left()),

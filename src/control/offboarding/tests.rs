@@ -16,7 +16,9 @@ use super::{
     record, standing, status,
 };
 use crate::{
-    api::{ConditionType, OffboardingStep as Step, Phase, Plan, Tenant, TenantStatus},
+    api::{
+        ConditionType, OffboardingStep as Step, Phase, Plan, Tenant, TenantStatus, plan::PlanExport,
+    },
     control::{
         act::Act,
         execute::{ExecuteError, Executed, Failure},
@@ -223,6 +225,40 @@ fn access_goes_first_then_what_runs() {
     assert_eq!(
         next(&cut()),
         todo(Step::StopPods, Task::Finish(&super::next::PODS))
+    );
+}
+
+#[test]
+fn an_export_is_made_when_nobody_reaches_the_data_and_the_database_runs() {
+    let recipient = format!("age1{}", "q".repeat(58));
+    let mut plan = plan_with_grace("7d");
+    plan.spec.export = Some(PlanExport {
+        recipient: recipient.clone(),
+    });
+    let with_volume = [
+        (Kind::PersistentVolumeClaim, "data-database-0"),
+        (Kind::StatefulSet, "database-set"),
+    ];
+    let at = |journal: Journal, objects: &[(Kind, &str)]| {
+        let mut observed = seen(told(leaving(), "Offboarding"), running(journal));
+        observed.plan = Some(Arc::new(plan.clone()));
+        next(&with_objects(observed, objects)).step
+    };
+    let cut = Journal {
+        access_cut: Some(now()),
+        ..Journal::default()
+    };
+    assert_eq!(at(Journal::default(), &SILO), Step::CutAccess);
+    assert_eq!(at(cut.clone(), &with_volume), Step::Export);
+    let exported = Journal {
+        exported: Some(now()),
+        ..cut.clone()
+    };
+    assert_eq!(at(exported, &with_volume), Step::StopPods);
+    // A tenant that never got that far has nothing to export.
+    assert_eq!(
+        at(cut, &[(Kind::StatefulSet, "database-set")]),
+        Step::StopPods
     );
 }
 
