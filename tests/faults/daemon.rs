@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A shell that holds a program as long as our end of its standard input is open.
-const HOLD: &str = "\"$@\" & program=$!; read line; kill -TERM $program; wait $program; [ -z \"$REMOVE\" ] || rm -rf \"$REMOVE\"";
+/// A shell that holds a program as long as our end of its standard input is open. It is not asked to end: an API server
+/// whose etcd went a moment before never does.
+const HOLD: &str = "\"$@\" & program=$!; read line; kill -KILL $program; wait $program; [ -z \"$REMOVE\" ] || rm -rf \"$REMOVE\"";
 
 /// A running program.
 pub struct Daemon {
