@@ -31,6 +31,7 @@ mod cli;
 mod database;
 mod drift;
 mod economy;
+mod exports;
 mod faults;
 mod isolation;
 mod keys;

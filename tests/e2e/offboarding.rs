@@ -40,7 +40,7 @@ fn said(output: &Output) -> String {
 }
 
 /// What a command prints that has to succeed.
-async fn done(args: &[&str]) -> String {
+pub async fn done(args: &[&str]) -> String {
     let output = granary(args).await;
     assert!(output.status.success(), "{args:?}: {}", said(&output));
     String::from_utf8(output.stdout).expect("UTF-8")
@@ -52,7 +52,7 @@ async fn json_of(args: &[&str]) -> Value {
 }
 
 /// What a command says that has to end with this code.
-async fn fails(args: &[&str], code: i32) -> String {
+pub async fn fails(args: &[&str], code: i32) -> String {
     let output = granary(args).await;
     assert_eq!(
         output.status.code(),
@@ -74,7 +74,7 @@ async fn running_pods(silo: &Silo) -> usize {
 }
 
 /// The record of a tenant, verified with the plane's own key, and what it says.
-async fn record(tenant: &str) -> Value {
+pub async fn record(tenant: &str) -> Value {
     let folder = tempfile::tempdir().expect("a folder");
     let (file, key) = (
         folder.path().join("record.json"),
