@@ -102,7 +102,7 @@ impl Report {
 impl View for Report {
     fn table(&self, _wide: bool, colour: bool) -> String {
         let mut grid = Grid::new(colour, &["NAME", "STATE", "GRACE-ENDS", "UID", "NAMESPACE"]);
-        let grace = self.grace_ends_at.as_ref();
+        let grace = self.grace_ends_at.as_ref().filter(|end| end.0 > self.at);
         let grace = grace.map_or_else(|| "-".to_owned(), |end| relative(end.0, self.at));
         grid.row([
             (self.name.as_str(), Tone::Plain),
