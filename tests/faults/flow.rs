@@ -78,7 +78,9 @@ async fn undisturbed(plane: &'static Plane, name: &str, acts: &[Act]) -> Undistu
     let mut life = Life::begin(plane, format!("{name}-calm")).await;
     let (mut states, mut effects, mut from) = (Vec::new(), Vec::new(), 0);
     for act in acts {
-        states.push(life.finish(*act).await);
+        let state = life.finish(*act).await;
+        state.must_be_right_after(*act);
+        states.push(state);
         let begun = life.trace().begun;
         effects.push(distinct(&begun[from..]));
         from = begun.len();

@@ -13,6 +13,7 @@ use kube::core::DynamicObject;
 use kube::{Api, ResourceExt};
 use serde_json::Value;
 
+use crate::act::Act;
 use crate::audit;
 use crate::life::Life;
 
@@ -46,6 +47,39 @@ impl State {
             writeln!(text, "  {what} is missing").unwrap();
         }
         text
+    }
+
+    /// That this is what an act has to lead to. Everything else is compared with it, so it is held to what it must be.
+    pub fn must_be_right_after(&self, act: Act) {
+        let is = |what: &str| self.0.get(what).map(String::as_str).unwrap_or_default();
+        let with = |start: &str| -> Vec<_> {
+            let lines = self.0.iter();
+            lines.filter(|(what, _)| what.starts_with(start)).collect()
+        };
+        assert!(with("audit, wrong").is_empty(), "{self:?}");
+        let data_keys = with("data key");
+        assert!(!data_keys.is_empty(), "{self:?}");
+        match act {
+            Act::Onboard | Act::Rotate => {
+                assert_eq!(
+                    (is("registry, tenant"), is("kms, key")),
+                    ("live", "Enabled")
+                );
+                assert!(!with("StatefulSet").is_empty() && !with("Namespace").is_empty());
+                let usable = |line: &str| line.ends_with("opens: true");
+                assert!(data_keys.iter().all(|(_, is)| usable(is)), "{data_keys:?}");
+            }
+            Act::Delete => {
+                assert_eq!(
+                    (is("registry, tenant"), is("kms, key")),
+                    ("tombstone", "pending deletion")
+                );
+                let left = |what: &str| Kind::ALL.iter().any(|kind| what.starts_with(kind.name()));
+                assert!(!self.0.keys().any(|what| left(what)), "{self:?}");
+                let refused = |line: &str| line.ends_with("opens: false");
+                assert!(data_keys.iter().all(|(_, is)| refused(is)), "{data_keys:?}");
+            }
+        }
     }
 
     /// Whether the tenant's resource is as in this state, whatever else there is.
