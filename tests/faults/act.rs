@@ -1,9 +1,9 @@
 //! What somebody asks for in a tenant's life, and when that is done.
 
-use granary::api::{ConditionStatus, ConditionType, Tenant};
+use granary::api::{ConditionStatus, ConditionType, Phase, Tenant};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::cluster::{PLAN, parse};
@@ -16,6 +16,12 @@ pub enum Act {
     Onboard,
     /// Its keys are replaced.
     Rotate,
+    /// It is not wanted any more, and could come back for a long time.
+    Offboard,
+    /// It is wanted again.
+    Reinstate,
+    /// It is not wanted any more, and can not come back.
+    Shred,
     /// Its resource is deleted.
     Delete,
 }
@@ -30,11 +36,11 @@ impl Act {
             Self::Rotate => {
                 life.app = Some(App::start(life).await);
                 let now = jiff::Timestamp::now().round(jiff::Unit::Second).unwrap();
-                let patch = Patch::Merge(json!({"spec": {"keys": {"notBefore": now}}}));
-                api.patch(&life.name, &PatchParams::default(), &patch)
-                    .await
-                    .unwrap();
+                change(life, &json!({"keys": {"notBefore": now}})).await;
             }
+            Self::Offboard => change(life, &unwanted("7d")).await,
+            Self::Reinstate => change(life, &json!({"state": "Active"})).await,
+            Self::Shred => change(life, &unwanted("0s")).await,
             Self::Delete => {
                 api.delete(&life.name, &DeleteParams::default())
                     .await
@@ -55,6 +61,12 @@ impl Act {
                 holds(tenant, ConditionType::KeyReady)
                     && key.is_some_and(|key| key.version == 2 && key.rotation.is_none())
             }),
+            Self::Offboard => is(tenant, Phase::Offboarded),
+            Self::Reinstate => {
+                tenant.is_some_and(|tenant| holds(tenant, ConditionType::KeyReady))
+                    && is(tenant, Phase::Provisioning)
+            }
+            Self::Shred => is(tenant, Phase::Shredded),
             Self::Delete => tenant.is_none(),
         }
     }
@@ -71,6 +83,24 @@ pub async fn create(life_name: &str, client: &kube::Client) -> Tenant {
         },
     }));
     api.create(&PostParams::default(), &tenant).await.unwrap()
+}
+
+/// A tenant that is on its way out.
+fn unwanted(grace: &str) -> Value {
+    json!({"state": "Offboarded", "offboarding": {"gracePeriod": grace}})
+}
+
+async fn change(life: &Life, spec: &Value) {
+    let api: Api<Tenant> = Api::all(life.plane.client.clone());
+    let patch = Patch::Merge(json!({"spec": spec}));
+    api.patch(&life.name, &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+}
+
+fn is(tenant: Option<&Tenant>, phase: Phase) -> bool {
+    let status = tenant.and_then(|tenant| tenant.status.as_ref());
+    status.is_some_and(|status| status.phase == phase)
 }
 
 fn holds(tenant: &Tenant, wanted: ConditionType) -> bool {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use granary::audit::Record;
 use granary::effects::{Commit, Effect};
 use serde_json::Value;
+use uuid::Uuid;
 
 /// The action that the audit has for an operation of the KMS which changes something.
 const ANNOUNCED: [(&str, &str); 8] = [
@@ -18,14 +19,11 @@ const ANNOUNCED: [(&str, &str); 8] = [
     ("unwrap", "key-refusal-proven"),
 ];
 
-/// A change of the specification ends when the silo is ready, which none is here.
-const NEEDS_A_READY_SILO: &str = "tenant-changed";
-
-/// What is wrong with a life's rows.
-pub fn unfinished(rows: &[Record]) -> Vec<String> {
+/// What was begun and has no end. What is `running` has none yet.
+pub fn unfinished(rows: &[Record], running: &[Uuid]) -> Vec<String> {
     rows.iter()
         .enumerate()
-        .filter(|(_, row)| row.phase == "started" && row.action != NEEDS_A_READY_SILO)
+        .filter(|(_, row)| row.phase == "started" && !running.contains(&row.id))
         .filter(|(place, row)| {
             let is_its_end = |later: &&Record| later.id == row.id && later.phase == "finished";
             let is_a_repetition = |later: &&Record| {

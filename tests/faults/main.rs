@@ -37,9 +37,22 @@ mod state;
 use act::Act;
 
 #[test]
-fn a_tenant_is_onboarded_and_removed_whatever_goes_wrong() {
+fn a_tenant_is_onboarded_whatever_goes_wrong() {
     let acts = [Act::Onboard, Act::Delete];
-    flow::run("removed", &acts, &acts);
+    flow::run("onboarded", &acts, &[Act::Onboard]);
+}
+
+#[test]
+fn a_tenant_is_offboarded_reinstated_and_shredded_whatever_goes_wrong() {
+    let acts = [
+        Act::Onboard,
+        Act::Offboard,
+        Act::Reinstate,
+        Act::Shred,
+        Act::Delete,
+    ];
+    let disturbed = [Act::Offboard, Act::Reinstate, Act::Shred, Act::Delete];
+    flow::run("offboarded", &acts, &disturbed);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use granary::api::{LABEL_TENANT_UID, Tenant};
+use granary::api::{LABEL_TENANT_UID, Phase, Tenant};
 use granary::audit::{Filter, Record};
 use granary::control::kind::Kind;
 use granary::keys::{KeyState, Kms as _, WrappedKey};
@@ -12,6 +12,7 @@ use kube::api::ListParams;
 use kube::core::DynamicObject;
 use kube::{Api, ResourceExt};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::act::Act;
 use crate::audit;
@@ -56,11 +57,20 @@ impl State {
             let lines = self.0.iter();
             lines.filter(|(what, _)| what.starts_with(start)).collect()
         };
-        assert!(with("audit, wrong").is_empty(), "{self:?}");
+        let wrong = with("audit, wrong");
+        assert!(wrong.is_empty(), "after {act:?}: {wrong:?}");
         let data_keys = with("data key");
         assert!(!data_keys.is_empty(), "{self:?}");
         match act {
-            Act::Onboard | Act::Rotate => {
+            Act::Offboard => {
+                assert_eq!(
+                    (is("registry, tenant"), is("kms, key")),
+                    ("offboarding", "Enabled")
+                );
+                assert!(with("HTTPRoute").is_empty() && with("Deployment").is_empty());
+                assert!(with("StatefulSet").is_empty() && !with("Namespace").is_empty());
+            }
+            Act::Onboard | Act::Rotate | Act::Reinstate => {
                 assert_eq!(
                     (is("registry, tenant"), is("kms, key")),
                     ("live", "Enabled")
@@ -69,10 +79,15 @@ impl State {
                 let usable = |line: &str| line.ends_with("opens: true");
                 assert!(data_keys.iter().all(|(_, is)| usable(is)), "{data_keys:?}");
             }
-            Act::Delete => {
+            Act::Shred | Act::Delete => {
                 assert_eq!(
                     (is("registry, tenant"), is("kms, key")),
                     ("tombstone", "pending deletion")
+                );
+                let operations = with("registry, operation");
+                assert!(
+                    operations.iter().all(|(_, is)| !is.contains("running")),
+                    "{operations:?}"
                 );
                 let left = |what: &str| Kind::ALL.iter().any(|kind| what.starts_with(kind.name()));
                 assert!(!self.0.keys().any(|what| left(what)), "{self:?}");
@@ -101,11 +116,11 @@ pub async fn of(life: &Life, tenant: Option<&Tenant>) -> State {
     resource(life, tenant, &mut state);
     objects(life, &mut state).await;
     strays(life, &mut state);
-    registry(life, &mut state).await;
+    let running = registry(life, &mut state).await;
     let rows = rows(life).await;
     let happened = life.trace().happened;
     let wrong = [
-        audit::unfinished(&rows),
+        audit::unfinished(&rows, &running),
         audit::unannounced(&happened),
         audit::unsaid(&happened, &rows),
     ];
@@ -131,8 +146,10 @@ pub async fn claims(life: &Life, tenant: Option<&Tenant>) -> Result<(), String> 
     let is_finished = rows(life)
         .await
         .iter()
-        .any(|row| row.action == "tenant-offboarded" && row.phase == "finished");
-    if tenant.is_some() && !is_tombstone && !is_finished {
+        .any(|row| row.action == "tenant-offboarded" && row.outcome.as_deref() == Some("done"));
+    let status = tenant.and_then(|tenant| tenant.status.as_ref());
+    let is_shredded = status.is_some_and(|status| status.phase == Phase::Shredded);
+    if tenant.is_some() && !is_tombstone && !is_finished && !is_shredded {
         return Ok(());
     }
     let mut state = State::default();
@@ -158,6 +175,9 @@ fn resource(life: &Life, tenant: Option<&Tenant>, state: &mut State) {
         "tenant, speaks of its generation",
         (status.observed_generation == tenant.metadata.generation).to_string(),
     );
+    if let Some(offboarding) = status.offboarding {
+        state.note("tenant, step", format!("{:?}", offboarding.step));
+    }
     if let Some(key) = status.key {
         state.note("tenant, key", key.version.to_string());
         state.note("tenant, rotation", format!("{:?}", key.rotation));
@@ -245,7 +265,8 @@ fn anonymous(life: &Life, text: &str) -> String {
         .replace(&life.name, "NAME")
 }
 
-async fn registry(life: &Life, state: &mut State) {
+/// What the registry and the KMS have; returned are the operations that are under way.
+async fn registry(life: &Life, state: &mut State) -> Vec<Uuid> {
     let mut connection = life.plane.registry.acquire().await.unwrap();
     let known = tenants::find(&mut connection, life.uid).await.unwrap();
     state.note(
@@ -258,14 +279,20 @@ async fn registry(life: &Life, state: &mut State) {
         format!("{state}, version {version}, named: {named}")
     });
     state.note("registry, key", described.unwrap_or_default());
+    let mut running = Vec::new();
     for operation in operations::of_tenant(&mut connection, life.uid)
         .await
         .unwrap()
     {
+        let what = format!("registry, operation {}", operation.kind);
+        let before = state.0.remove(&what).unwrap_or_default();
         state.note(
-            format!("registry, operation {}", operation.kind),
-            format!("{}, {}", operation.step, operation.state),
+            what,
+            format!("{before} {} {}", operation.step, operation.state),
         );
+        if operation.state == operations::State::Running {
+            running.push(operation.id);
+        }
     }
     let found = data_keys::of_tenant(&mut connection, life.uid)
         .await
@@ -287,6 +314,7 @@ async fn registry(life: &Life, state: &mut State) {
         None => "none".to_owned(),
     };
     state.note("kms, key", is);
+    running
 }
 
 /// What the KMS says of the key that the registry names.
