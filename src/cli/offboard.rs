@@ -32,7 +32,8 @@ pub struct OffboardArgs {
     /// Name of the tenant
     #[arg(value_parser = argument::tenant)]
     name: String,
-    /// Destroy key and data at once, without a grace period, and remove the tenant
+    /// Destroy the data at once, without a grace period, and remove the tenant; nothing opens the key any more, and the KMS
+    /// destroys it after 7 days
     #[arg(long)]
     now: bool,
     /// The tenant's name once more, instead of typing it at the prompt

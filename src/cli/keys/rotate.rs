@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
+use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
@@ -22,6 +22,9 @@ use super::super::wait::{self, Goal, WaitArgs};
 use super::table::Keys;
 use crate::api::keys::{DataKeyState, TenantKeys};
 use crate::api::{Tenant, TenantState};
+
+/// A wish that is further ahead than this is a date, and no other clock.
+const AHEAD: SignedDuration = SignedDuration::from_mins(1);
 
 /// Replace the keys of a tenant, or of all, by new versions
 ///
@@ -137,11 +140,19 @@ async fn ask_for(
     cluster: &Cluster,
 ) -> Result<Tenant, Failure> {
     let name = tenant.name_any();
+    let what = format!("cannot rotate the keys of tenant {name:?}");
     let keys = tenant.spec.keys.as_ref();
-    if keys
-        .and_then(|keys| keys.not_before.as_ref())
-        .is_some_and(|asked| asked.0 >= not_before)
-    {
+    let asked = keys.and_then(|keys| keys.not_before.as_ref());
+    if let Some(asked) = asked.filter(|asked| asked.0 >= not_before) {
+        // Some seconds ahead is another clock; more is a date, which hides every other wish until it comes.
+        if asked.0.duration_since(Timestamp::now()) > AHEAD {
+            return Err(Failure::new(Exit::Conflict, what)
+                .why(format!(
+                    "spec.keys.notBefore asks for a rotation at {}, which is to come; nothing was changed",
+                    asked.0
+                ))
+                .next(format!("kubectl edit tenant {name}   # take spec.keys.notBefore off")));
+        }
         return Ok(tenant.clone());
     }
     let keys = TenantKeys {
@@ -152,7 +163,6 @@ async fn ask_for(
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    let what = format!("cannot rotate the keys of tenant {name:?}");
     let api = cluster.tenants();
     let mut tenant = cluster
         .ask(&what, api.patch(&name, &params, &Patch::Merge(&patch)))

@@ -108,7 +108,10 @@ impl Offboarding {
         tenants::offboard(&mut transaction, uid).await?;
         act.advance(&mut transaction, Step::BeginShred.as_str())
             .await?;
-        let entry = self.own(shred, Action::TenantShredded, uid, subject.name);
+        // Not always who began the end: whoever shortens the grace period begins the shred.
+        let entry = self
+            .own(shred, Action::TenantShredded, uid, subject.name)
+            .with(json!({"requestedBy": subject.requester}));
         audit::append(&mut transaction, &entry).await?;
         let effect = Effect::Operator(Commit::Started(entry.action.as_str()));
         Ok(transaction.commit(effect, uid).await?)
