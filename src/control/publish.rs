@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Resource, ResourceExt,
     runtime::{
@@ -161,8 +162,9 @@ fn until_grace_ends(observed: &Observed, status: &TenantStatus) -> Duration {
         .offboarding
         .as_ref()
         .and_then(|offboarding| offboarding.grace_ends_at.as_ref());
-    end.and_then(|end| Duration::try_from(end.0.duration_since(observed.now)).ok())
-        .unwrap_or(GRACE_LOOK)
+    // The status has whole seconds: its end may be over a moment before the grace period is.
+    let left = |end: &Time| Duration::try_from(end.0.duration_since(observed.now));
+    end.map_or(GRACE_LOOK, |end| left(end).unwrap_or(Duration::ZERO))
         .clamp(Duration::from_millis(200), GRACE_LOOK)
 }
 
